@@ -1,0 +1,113 @@
+"""All augmentations of a recipe as one function of a batch, with normalisation fused in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from residua.augment.colour import ColorJitter
+from residua.augment.erasing import CoarseDropout, Cutout, Erasing, RandomErasing
+from residua.augment.geometric import (
+    Affine,
+    AlternatingFlip,
+    Crop,
+    Flip,
+    Geometric,
+    compose,
+    groups,
+    resample,
+)
+from residua.augment.mixing import CutMix, Mixing, MixUp
+from residua.augment.operation import Draw, Pixelwise
+
+Augmentation = (
+    Flip
+    | AlternatingFlip
+    | Crop
+    | Affine
+    | ColorJitter
+    | Cutout
+    | CoarseDropout
+    | RandomErasing
+    | MixUp
+    | CutMix
+)
+
+
+class Normalisation(NamedTuple):
+    """The mean and deviation of each channel, in [0, 1] units."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8, or float32 in [0, 255], to mean 0 and deviation 1."""
+        scale = [1 / (255 * deviation) for deviation in self.std]
+        shift = [-mean / deviation for mean, deviation in zip(self.mean, self.std, strict=True)]
+        scales, shifts = (
+            torch.tensor(column, device=images.device)[:, None, None] for column in (scale, shift)
+        )
+        return torch.addcmul(shifts, images.float(), scales)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """uint8 images and labels to what the network and the loss take.
+
+    The families go in this order whatever their order in the recipe, and keep their own order
+    inside: geometric, colour, normalisation, resizing, erasing, mixing.
+    """
+
+    operations: Sequence[Augmentation]
+    normalisation: Normalisation
+    classes: int
+
+    def __call__(
+        self, images: Tensor, labels: Tensor, draw: Draw, size: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Augment a batch.
+
+        Args:
+            images: (N, 3, H, W) uint8.
+            labels: (N,) int64.
+            draw: the randomness, on the images' device.
+            size: the side in pixels to resize to; None leaves it.
+
+        Returns:
+            images (N, 3, size, size) float32, normalised; targets (N, classes) float32, each row
+            summing to 1.
+        """
+        for run in groups([each for each in self.operations if isinstance(each, Geometric)]):
+            matrices = reduce(compose, [each.matrices(draw) for each in run])
+            edges = [each.beyond for each in run if each.beyond]
+            integral = all(each.integral for each in run) and images.dtype == torch.uint8
+            images = resample(images, matrices, edges[0] if edges else "zero", integral)
+        colours = [each for each in self.operations if isinstance(each, Pixelwise)]
+        if colours:
+            images = images.float() / 255
+            for colour in colours:
+                images = colour.apply(images, colour.draw(draw))
+            images = images * 255
+        images = self.normalisation(images)
+        if size is not None:
+            images = resize(images, size)
+            draw = draw.of_size(size, size)
+        for erasing in self.operations:
+            if isinstance(erasing, Erasing):
+                images = erasing.apply(images, erasing.draw(draw))
+        targets = F.one_hot(labels, self.classes).float()
+        for mixing in self.operations:
+            if isinstance(mixing, Mixing):
+                images, targets = mixing.apply(images, targets, mixing.draw(draw))
+        return images, targets
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """(N, C, H, W) float to (N, C, size, size): bilinear, antialiased; unchanged if it fits."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return F.interpolate(images, (size, size), mode="bilinear", antialias=True)

@@ -1,0 +1,280 @@
+"""The command line. Nothing heavy is imported before a command runs."""
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from residua.errors import UserError
+
+if TYPE_CHECKING:
+    from residua.data.archive import Archive
+    from residua.training import Event, Until
+
+app = App(
+    name="residua",
+    help="Deep residual networks on small images: from one command to a trained, tested model.",
+    result_action="return_value",
+)
+data = App(name="data", help="Get data sets, and check them.")
+app.command(data)
+
+Overrides = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
+DataSet = Literal["cifar100", "cifar10"]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run a command; exit 2 with one line for what the user has to change."""
+    try:
+        app(words, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        _fail(str(error))
+    except UserError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def _fail(message: str, status: int = 2) -> None:
+    print(f"residua: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+@app.command
+def train(
+    recipe: str,
+    /,
+    *overrides: Overrides,
+    run: Path | None = None,
+    until_epoch: Annotated[int | None, Parameter(name="--until-epoch")] = None,
+) -> None:
+    """Train a network by a recipe.
+
+    Any field of the recipe can be overridden by its dotted path: --epochs 10
+    --optimizer.lr 0.05 --data.limit 2000. `residua recipes NAME` shows all fields.
+
+    Parameters
+    ----------
+    recipe
+        The name of a built-in recipe, or a TOML, YAML or JSON file.
+    run
+        The directory to make for the run; left out: runs/NAME-DATE-TIME.
+    until_epoch
+        Save and stop after this epoch; `residua resume` goes on.
+    """
+    from datetime import datetime
+
+    from residua.recipe_forms import resolve
+    from residua.training import train as begin
+
+    resolved = resolve(recipe, overrides)
+    moment = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = run or Path("runs") / f"{resolved.name}-{moment}"
+    _follow(lambda until: begin(resolved, path, until), path, until_epoch)
+
+
+@app.command
+def resume(
+    run: Path, /, *, until_epoch: Annotated[int | None, Parameter(name="--until-epoch")] = None
+) -> None:
+    """Go on with a run that was stopped or killed, exactly where it was saved.
+
+    Parameters
+    ----------
+    run
+        The directory of the run.
+    until_epoch
+        Save and stop after this epoch.
+    """
+    from residua.run import Run
+    from residua.training import resume as go_on
+
+    if Run.open(run).result is not None:
+        print(f"{run} is finished: nothing is left to do. `residua report {run}` shows it.")
+        return
+    _follow(lambda until: go_on(run, until), run, until_epoch)
+
+
+def _follow(
+    start: Callable[["Until"], Iterator["Event"]], path: Path, until_epoch: int | None
+) -> None:
+    """Show a training until it ends, then its figures; the report's path is the last line."""
+    from residua.console import console, show, show_result, stop_requests
+    from residua.report import write_report
+    from residua.run import Run
+    from residua.training import Finished
+
+    with stop_requests() as asked:
+        end = show(start(lambda clock: bool(asked) or clock.epoch >= (until_epoch or math.inf)))
+    if isinstance(end, Finished):
+        show_result(end)
+    else:
+        console.print(f"Saved after step {end.step:,}. To go on: residua resume {path}")
+    print(write_report(Run.open(path)))
+    if asked and asked[0] == "SIGINT":
+        sys.exit(130)
+
+
+@app.command
+def evaluate(
+    run: Path,
+    /,
+    *,
+    checkpoint: Literal["best", "last"] = "best",
+    split: Literal["test", "holdout", "train"] = "test",
+    views: Literal["single", "mirrored"] | None = None,
+    device: str | None = None,
+) -> None:
+    """Evaluate a run's network on a split.
+
+    Parameters
+    ----------
+    run
+        The directory of the run.
+    checkpoint
+        The best epoch's network, or the last one.
+    split
+        The images.
+    views
+        Each image once, or also mirrored; left out: as the recipe says.
+    device
+        Where to evaluate; left out: as the recipe says.
+    """
+    from residua.run import Run
+    from residua.setting import prepare
+
+    opened = Run.open(run)
+    changes = {"views": views, "device": device}
+    recipe = opened.recipe.model_copy(
+        update={key: value for key, value in changes.items() if value is not None}
+    )
+    if not opened.saved:
+        raise UserError(f"{run} has no checkpoint yet")
+    if checkpoint == "best" and not opened.best.is_file():
+        raise UserError(f"{run} has no best checkpoint yet: try --checkpoint last")
+    setting, state = prepare(recipe)
+    state.load(opened.best if checkpoint == "best" else opened.saved[-1])
+    images = getattr(setting.splits, split)
+    if images is None:
+        raise UserError(f"{run} has no holdout: its recipe's data.holdout is 0")
+    figures = setting.evaluate(state, images)
+    print(
+        f"{split} set, {checkpoint} epoch ({len(state.history)}), {recipe.views} view: "
+        f"average loss {figures.loss:.4f}, accuracy {figures.correct}/{len(images)} "
+        f"({figures.accuracy:.2f} %), top-5 {figures.top5:.2f} %"
+    )
+
+
+@app.command
+def report(run: Path, /, *more: Path) -> None:
+    """Write the report of a finished or running run; prints its path.
+
+    Parameters
+    ----------
+    run
+        The directory of the run.
+    more
+        Further runs.
+    """
+    from residua.report import write_report
+    from residua.run import Run
+
+    for path in (run, *more):
+        print(write_report(Run.open(path)))
+
+
+@app.command
+def recipes(name: str | None = None, /) -> None:
+    """List the built-in recipes, or show one in full.
+
+    Parameters
+    ----------
+    name
+        The recipe to show, as YAML that `residua train FILE` takes.
+    """
+    import yaml
+
+    from residua import recipes as known
+    from residua.recipe_forms import resolve
+
+    if name is None:
+        for each in known.names():
+            print(f"{each:12} {known.description(each).splitlines()[0]}")
+        return
+    recipe = resolve(name)
+    if name in known.names():
+        print("".join(f"# {line}".rstrip() + "\n" for line in known.description(name).splitlines()))
+    print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), end="")
+
+
+@app.command
+def summary(recipe: str, /, *overrides: Overrides) -> None:
+    """Print a recipe's network: layers, parameters, memory, arithmetic.
+
+    Parameters
+    ----------
+    recipe
+        The name of a built-in recipe, or a file; overrides as for `train`.
+    """
+    from residua.console import show_summary
+    from residua.recipe_forms import resolve
+
+    resolved = resolve(recipe, overrides)
+    show_summary(resolved, resolved.data.class_count)
+
+
+def _archive(name: DataSet) -> "Archive":
+    from residua.data import archive
+
+    return {"cifar100": archive.CIFAR100, "cifar10": archive.CIFAR10}[name]
+
+
+@data.command
+def get(name: DataSet, /, *, root: Path | None = None) -> None:
+    """Download a data set from its official address; goes on where it was cut.
+
+    Parameters
+    ----------
+    name
+        The data set.
+    root
+        Where to put it; left out: $RESIDUA_DATA, else the user's cache.
+    """
+    from residua.console import transfer
+    from residua.data import archive
+    from residua.data.download import fetch
+
+    target = archive.home(root)
+    with transfer(name) as progress:
+        fetched = fetch(_archive(name), target, progress)
+    print(
+        f"{fetched.folder}: {'there already' if fetched.already else 'complete'}, checksums match"
+    )
+
+
+@data.command
+def verify(name: DataSet = "cifar100", /, *, root: Path | None = None) -> None:
+    """Check a data set's files against their checksums; exit 2 if one is wrong.
+
+    Parameters
+    ----------
+    name
+        The data set.
+    root
+        Where it is; left out: $RESIDUA_DATA, else the user's cache.
+    """
+    from residua.data import archive
+
+    target = archive.home(root)
+    verdicts = archive.verify(_archive(name), target)
+    for verdict in verdicts:
+        state = "ok" if verdict.ok else f"wrong: {verdict.found}" if verdict.found else "missing"
+        print(f"{verdict.file}  {verdict.expected}  {state}")
+    if not all(verdict.ok for verdict in verdicts):
+        raise UserError(f"{name} is not whole in {target}: `residua data get {name}`")

@@ -1,0 +1,180 @@
+"""What a person sees in the terminal while a network trains."""
+
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+
+from residua.models import summarise
+from residua.recipe import Recipe
+from residua.state import Record
+from residua.training import EpochDone, Event, Finished, Started, Stepped, Stopped
+
+REFRESH = 0.25
+"""Seconds between looks at the loss: each look makes the device wait."""
+
+console = Console(highlight=False)
+
+
+@contextmanager
+def stop_requests() -> Iterator[list[str]]:
+    """A list that an interrupt (Ctrl-C) or a termination puts its name into.
+
+    The first asks to stop after the running step; the second Ctrl-C stops at once.
+    """
+    asked: list[str] = []
+
+    def ask(number: int, _: FrameType | None) -> None:
+        asked.append(signal.Signals(number).name)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def show(events: Iterable[Event]) -> Finished | Stopped:
+    """Iterate a training to its end, with a live bar and a line for every epoch."""
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    looked, end = 0.0, None
+    with progress:
+        task = progress.add_task("", total=1, figures="")
+        for event in events:
+            match event:
+                case Started(run, setting, step):
+                    per_epoch, epochs = setting.batches.steps_per_epoch, setting.recipe.epochs
+                    progress.update(task, total=per_epoch)
+                    going = f"goes on at step {step:,}" if step else "begins"
+                    console.print(
+                        f"[bold]{setting.recipe.name}[/] {going}: {epochs} epochs of "
+                        f"{len(setting.splits.train):,} images on {setting.device}, in {run.path}"
+                    )
+                case Stepped(step, loss, tally):
+                    if time.monotonic() - looked >= REFRESH:
+                        looked = time.monotonic()
+                        epoch, into = divmod(step - 1, per_epoch)
+                        accuracy = 100 * float(tally[1] / tally[2])
+                        progress.update(
+                            task,
+                            completed=into + 1,
+                            description=f"epoch {epoch + 1}/{epochs}",
+                            figures=f"loss {float(loss):.4f}  accuracy {accuracy:.2f} %",
+                        )
+                case EpochDone(record, best):
+                    console.print(epoch_line(record, epochs, best))
+                case Finished() | Stopped():
+                    end = event
+    assert end is not None
+    return end
+
+
+def epoch_line(record: Record, epochs: int, best: bool) -> str:
+    """One finished epoch in one line."""
+    width = len(str(epochs))
+    parts = [
+        f"epoch {record['epoch']:{width}}/{epochs}",
+        f"train loss {record['train_loss']:.4f} accuracy {record['train_accuracy']:5.2f} %",
+    ]
+    for split in ("holdout", "test"):
+        if f"{split}_accuracy" in record:
+            loss, accuracy = record[f"{split}_loss"], record[f"{split}_accuracy"]
+            parts.append(f"{split} loss {loss:.4f} accuracy {accuracy:5.2f} %")
+    parts.append(f"rate {record['lr']:.5f}")
+    parts.append(f"{record['seconds']:.0f} s")
+    parts.append(f"{record['images_per_second']:,.0f} images/s")
+    return "  ".join(parts) + ("  [green]best[/]" if best else "")
+
+
+def show_result(end: Finished) -> None:
+    """The figures of a finished training."""
+    result = end.result
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("", "epoch", "test accuracy", "top-5", "test loss"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name in ("last", "best"):
+        figures = result[name]
+        table.add_row(
+            f"{name} epoch",
+            str(figures["epoch"]),
+            f"{figures['test_accuracy']:.2f} %",
+            f"{figures['test_top5']:.2f} %",
+            f"{figures['test_loss']:.4f}",
+        )
+    console.print(table)
+    if result["selected_on"] == "test":
+        console.print("The best epoch was chosen on the test set itself, which flatters it.")
+    else:
+        console.print("The best epoch was chosen on the holdout.")
+    if result["views"] == "mirrored":
+        console.print("Logits are averaged over each image and its mirror image.")
+    if result["target"] is not None:
+        reached = result["target_reached_in_epoch"]
+        said = f"reached in epoch {reached}" if reached else "not reached"
+        console.print(f"Target {result['target']:g} %: {said}.")
+
+
+def show_summary(recipe: Recipe, classes: int) -> None:
+    """A network's layers, parameters, memory and arithmetic."""
+    network = summarise(recipe.architecture.build(classes))
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("layer")
+    table.add_column("kind")
+    for column in ("output", "parameters", "multiply-adds"):
+        table.add_column(column, justify="right")
+    for row in network.rows:
+        shape = " x ".join(map(str, row.shape))
+        figures = (f"{row.parameters:,}", f"{row.multiply_adds:,}")
+        table.add_row(row.name, row.kind, shape, *figures)
+    console.print(table)
+    for name, value in (
+        ("parameters", f"{network.parameters:,}"),
+        ("trainable", f"{network.trainable:,}"),
+        ("weighted layers", f"{network.weighted_layers}"),
+        ("multiply-adds an image", f"{network.multiply_adds / 1e9:.3f} G"),
+        ("input", f"{network.input_mib:.2f} MiB"),
+        ("parameters", f"{network.parameters_mib:.2f} MiB"),
+        ("forward and backward", f"{network.activations_mib:.2f} MiB an image"),
+    ):
+        console.print(f"{name:24}{value}")
+
+
+@contextmanager
+def transfer(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar for a download: call what it gives with the bytes so far and in all."""
+    columns = (
+        TextColumn(name),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,182 @@
+"""Residual blocks: each a value that builds one stage's worth of `ResidualBlock`."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from residua.models.parts import ACTIVATIONS, Activation, Dropout, Shortcut, convolution
+from residua.schedule import Probability
+from residua.value import Value
+
+
+class ResidualBlock(nn.Module):
+    """after(branch(before(x)) + shortcut(x or before(x))).
+
+    Post-activation blocks have nothing before and an activation after; pre-activation blocks the
+    other way round.
+    """
+
+    def __init__(
+        self,
+        before: nn.Module,
+        branch: nn.Module,
+        shortcut: nn.Module,
+        after: nn.Module,
+        skip_activated: bool,
+    ) -> None:
+        super().__init__()
+        self.before, self.branch, self.shortcut, self.after = before, branch, shortcut, after
+        self.skip_activated = skip_activated
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C', H / stride, W / stride)."""
+        entering = self.before(images)
+        skip = self.shortcut(entering if self.skip_activated else images)
+        out: Tensor = self.after(self.branch(entering) + skip)
+        return out
+
+
+@dataclass(frozen=True)
+class Style:
+    """What all blocks of a network share."""
+
+    activation: Activation
+    norm_momentum: float
+    shortcut: Shortcut
+    attention: Callable[[int], nn.Module] | None
+
+    def norm(self, channels: int) -> nn.BatchNorm2d:
+        """Batch normalisation."""
+        return nn.BatchNorm2d(channels, momentum=self.norm_momentum)
+
+    def activate(self) -> nn.Module:
+        """The activation."""
+        return ACTIVATIONS[self.activation]()
+
+    def attend(self, channels: int) -> list[nn.Module]:
+        """Attention at the end of a branch, if there is any."""
+        return [self.attention(channels)] if self.attention else []
+
+    def skip(self, channels_in: int, channels_out: int, stride: int) -> nn.Module:
+        """The identity where it fits, else the shortcut."""
+        if stride == 1 and channels_in == channels_out:
+            return nn.Identity()
+        return self.shortcut.build(channels_in, channels_out, stride, self.norm_momentum)
+
+
+def drop(rate: Probability) -> list[nn.Module]:
+    """Dropout, or nothing where the rate is constantly 0."""
+    return [] if rate == 0 else [Dropout(rate)]
+
+
+class Block(Value):
+    """One kind of residual block."""
+
+    preactivated: ClassVar[bool] = False
+    """Whether blocks leave their output unactivated, to be normalised after the last one."""
+
+    dropout: Probability = 0.0
+    """Between the last two convolutions of the branch."""
+
+    def channels(self, width: int) -> int:
+        """The output channels of a block of this width."""
+        return width
+
+    @abstractmethod
+    def build(self, channels_in: int, width: int, stride: int, style: Style) -> ResidualBlock:
+        """One block, from `channels_in` to `channels(width)`."""
+
+
+class Basic(Block):
+    """conv-norm-act-conv-norm, added, then activated (He et al., arXiv:1512.03385)."""
+
+    kind: Literal["basic"] = "basic"
+    activated: bool = True
+    """Whether the sum is activated."""
+
+    def build(self, channels_in: int, width: int, stride: int, style: Style) -> ResidualBlock:
+        """Two 3 x 3 convolutions, the first with the stride."""
+        branch = nn.Sequential(
+            convolution(channels_in, width, 3, stride),
+            style.norm(width),
+            style.activate(),
+            *drop(self.dropout),
+            convolution(width, width, 3),
+            style.norm(width),
+            *style.attend(width),
+        )
+        after = style.activate() if self.activated else nn.Identity()
+        skip = style.skip(channels_in, width, stride)
+        return ResidualBlock(nn.Identity(), branch, skip, after, skip_activated=False)
+
+
+class PreActivation(Block):
+    """norm-act-conv twice, added, left as it is (He et al., arXiv:1603.05027).
+
+    With dropout between the convolutions it is the block of wide residual networks (Zagoruyko
+    and Komodakis, arXiv:1605.07146).
+    """
+
+    kind: Literal["preactivation"] = "preactivation"
+    preactivated: ClassVar[bool] = True
+    skip: Literal["input", "activated", "activated_when_projected"] = "activated_when_projected"
+    """What the shortcut takes: the block's input, or the input normalised and activated."""
+
+    def build(self, channels_in: int, width: int, stride: int, style: Style) -> ResidualBlock:
+        """Two 3 x 3 convolutions, the first with the stride."""
+        shortcut = style.skip(channels_in, width, stride)
+        projected = not isinstance(shortcut, nn.Identity)
+        activated = self.skip == "activated" or (
+            self.skip == "activated_when_projected" and projected
+        )
+        branch = nn.Sequential(
+            convolution(channels_in, width, 3, stride),
+            style.norm(width),
+            style.activate(),
+            *drop(self.dropout),
+            convolution(width, width, 3),
+            *style.attend(width),
+        )
+        before = nn.Sequential(style.norm(channels_in), style.activate())
+        return ResidualBlock(before, branch, shortcut, nn.Identity(), activated)
+
+
+class Bottleneck(Block):
+    """1 x 1, 3 x 3, 1 x 1 convolutions (arXiv:1512.03385), grouped for ResNeXt (1611.05431)."""
+
+    kind: Literal["bottleneck"] = "bottleneck"
+    expansion: int = Field(default=4, ge=1)
+    """Output channels over the block's width."""
+    groups: int = Field(default=1, ge=1)
+    """Groups of the 3 x 3 convolution (ResNeXt's cardinality)."""
+    inner: float = Field(default=1.0, gt=0)
+    """Width of the 3 x 3 convolution over the block's width."""
+
+    def channels(self, width: int) -> int:
+        """The block's width times the expansion."""
+        return width * self.expansion
+
+    def build(self, channels_in: int, width: int, stride: int, style: Style) -> ResidualBlock:
+        """Three convolutions, the 3 x 3 one with the stride."""
+        inner, out = round(width * self.inner), self.channels(width)
+        branch = nn.Sequential(
+            convolution(channels_in, inner, 1),
+            style.norm(inner),
+            style.activate(),
+            convolution(inner, inner, 3, stride, self.groups),
+            style.norm(inner),
+            style.activate(),
+            *drop(self.dropout),
+            convolution(inner, out, 1),
+            style.norm(out),
+            *style.attend(out),
+        )
+        skip = style.skip(channels_in, out, stride)
+        return ResidualBlock(nn.Identity(), branch, skip, style.activate(), skip_activated=False)
+
+
+AnyBlock = Annotated[Basic | PreActivation | Bottleneck, Field(discriminator="kind")]

@@ -1,0 +1,155 @@
+"""The small parts that stems, blocks and heads are made of."""
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from residua.schedule import Clock, Number, at
+from residua.value import Value
+
+Activation = Literal["relu", "silu", "gelu"]
+ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "silu": lambda: nn.SiLU(inplace=True),
+    "gelu": nn.GELU,
+}
+
+
+class Dropout(nn.Module):
+    """Zero activations (or whole channels) with a rate that may follow a schedule.
+
+    Args:
+        rate: the probability, a number or a schedule.
+        channels: whether whole channels go at once (Tompson et al., arXiv:1411.4280).
+    """
+
+    def __init__(self, rate: Number, channels: bool = False) -> None:
+        super().__init__()
+        self.rate = rate
+        self.drop = F.dropout2d if channels else F.dropout
+        self.p = at(rate, Clock(0, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Drop while training, pass through otherwise."""
+        return self.drop(images, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        """The rate, as the recipe has it."""
+        return f"rate={self.rate}"
+
+
+def set_clock(network: nn.Module, clock: Clock) -> None:
+    """Give every dropout of a network the rate of this moment."""
+    for module in network.modules():
+        if isinstance(module, Dropout):
+            module.p = at(module.rate, clock)
+
+
+class Projection(Value):
+    """A convolution where shape or width change (option B of arXiv:1512.03385)."""
+
+    kind: Literal["projection"] = "projection"
+    kernel: Literal[1, 3] = 1
+    norm: bool = True
+    """Whether batch normalisation follows."""
+
+    def build(self, narrow: int, wide: int, stride: int, norm_momentum: float) -> nn.Module:
+        """(N, narrow, H, W) to (N, wide, H / stride, W / stride)."""
+        conv = convolution(narrow, wide, self.kernel, stride)
+        if not self.norm:
+            return conv
+        return nn.Sequential(conv, nn.BatchNorm2d(wide, momentum=norm_momentum))
+
+
+class ZeroPadding(Value):
+    """Strided sub-sampling and zero channels, without parameters (option A)."""
+
+    kind: Literal["zero_padding"] = "zero_padding"
+
+    def build(self, narrow: int, wide: int, stride: int, norm_momentum: float) -> nn.Module:  # noqa: ARG002
+        """(N, narrow, H, W) to (N, wide, H / stride, W / stride)."""
+        return ZeroPadded(wide - narrow, stride)
+
+
+class ZeroPadded(nn.Module):
+    """Every stride-th pixel, and `channels` channels of zeros."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.channels, self.stride = channels, stride
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C + channels, H / stride, W / stride)."""
+        before = self.channels // 2
+        padding = (0, 0, 0, 0, before, self.channels - before)
+        return F.pad(images[:, :, :: self.stride, :: self.stride], padding)
+
+
+Shortcut = Annotated[Projection | ZeroPadding, Field(discriminator="kind")]
+
+
+class SqueezeExcitation(Value):
+    """Weigh channels by what the whole image shows (Hu et al., arXiv:1709.01507)."""
+
+    kind: Literal["squeeze_excitation"] = "squeeze_excitation"
+    reduction: int = Field(default=16, ge=1)
+    """The channels divided by this are the bottleneck's width."""
+
+    def build(self, channels: int) -> nn.Module:
+        """(N, channels, H, W) to the same shape."""
+        return SqueezeExcited(channels, max(1, channels // self.reduction))
+
+
+class SqueezeExcited(nn.Module):
+    """Channels times a gate computed from their means."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, width)
+        self.excite = nn.Linear(width, channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        hidden = F.relu(self.squeeze(images.mean((2, 3))))
+        return images * torch.sigmoid(self.excite(hidden))[:, :, None, None]
+
+
+Attention = Annotated[SqueezeExcitation, Field(discriminator="kind")] | None
+
+
+class AveragePool(Value):
+    """The mean over all places."""
+
+    kind: Literal["average"] = "average"
+
+    def build(self) -> nn.Module:
+        """(N, C, H, W) to (N, C, 1, 1)."""
+        return nn.AdaptiveAvgPool2d(1)
+
+
+class MaxPool(Value):
+    """The maximum over all places, or over a window of fixed size."""
+
+    kind: Literal["max"] = "max"
+    size: int | None = Field(default=None, ge=1)
+    """Side and stride 1 of the window; None takes the whole image."""
+
+    def build(self) -> nn.Module:
+        """(N, C, H, W) to (N, C, H', W')."""
+        return nn.AdaptiveMaxPool2d(1) if self.size is None else nn.MaxPool2d(self.size, stride=1)
+
+
+Pooling = Annotated[AveragePool | MaxPool, Field(discriminator="kind")]
+
+
+def convolution(
+    channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
+    """A convolution without bias that keeps H and W but for its stride."""
+    return nn.Conv2d(
+        channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False
+    )

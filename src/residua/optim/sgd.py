@@ -1,0 +1,58 @@
+"""Stochastic gradient descent with momentum."""
+
+from typing import Literal
+
+import torch
+from pydantic import model_validator
+from torch import nn
+
+from residua.schedule import Clock, Fraction, NonNegative, at, extremes
+from residua.value import Value
+
+
+class SGD(Value):
+    """SGD with momentum, coupled weight decay, and Nesterov's look ahead where asked for.
+
+    The update is `torch.optim.SGD`'s; rate, momentum and decay may follow schedules.
+    """
+
+    kind: Literal["sgd"] = "sgd"
+    lr: NonNegative = 0.1
+    momentum: Fraction = 0.9
+    nesterov: bool = False
+    weight_decay: NonNegative = 5e-4
+    decayed: Literal["all", "weights"] = "all"
+    """Whether the decay acts on everything, or not on normalisation and biases."""
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> "SGD":
+        if self.nesterov and min(extremes(self.momentum)) <= 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+    def build(self, network: nn.Module) -> torch.optim.Optimizer:
+        """An optimiser of the network's trainable parameters, at the values of step 0."""
+        trained = [weight for weight in network.parameters() if weight.requires_grad]
+        weights = [weight for weight in trained if weight.ndim > 1]
+        others = [weight for weight in trained if weight.ndim <= 1]
+        groups = [
+            {"params": weights, "decays": True},
+            {"params": others, "decays": self.decayed == "all"},
+        ]
+        optimizer = torch.optim.SGD(
+            [group for group in groups if group["params"]],
+            lr=0.1,
+            momentum=0.9,
+            nesterov=self.nesterov,
+            fused=True,
+        )
+        self.set_clock(optimizer, Clock(0, 1, 1))
+        return optimizer
+
+    def set_clock(self, optimizer: torch.optim.Optimizer, clock: Clock) -> None:
+        """Give the optimiser the rate, momentum and decay of this moment."""
+        decay = at(self.weight_decay, clock)
+        for group in optimizer.param_groups:
+            group["lr"] = at(self.lr, clock)
+            group["momentum"] = at(self.momentum, clock)
+            group["weight_decay"] = decay if group["decays"] else 0.0

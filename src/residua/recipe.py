@@ -1,0 +1,101 @@
+"""A recipe: everything that defines a training, one frozen value."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from residua.augment import Augmentation, Mixing
+from residua.data import Cifar100, Data
+from residua.loss import CrossEntropy
+from residua.models import Architecture
+from residua.optim import EMA, SGD, Optimizer
+from residua.schedule import Number, extremes
+from residua.value import Value
+
+
+class Normalise(Value):
+    """Channel means and deviations to normalise with, in [0, 1] units."""
+
+    mean: tuple[float, float, float]
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+
+
+class EarlyStopping(Value):
+    """Stop when the monitored accuracy has not risen for a while."""
+
+    patience: PositiveInt = 15
+    """Evaluations without improvement that are borne."""
+    after: int = Field(default=0, ge=0)
+    """The epoch from which on patience counts."""
+    min_delta: float = Field(default=0.0, ge=0)
+    """The rise, in percentage points, that counts as improvement."""
+
+
+def _plausible_sides(size: Number | None) -> None:
+    if size is not None and not all(8 <= side <= 512 for side in extremes(size)):
+        raise ValueError("image_size must be between 8 and 512 pixels")
+
+
+class Recipe(Value):
+    """Everything that defines a training.
+
+    Every field can be overridden on the command line by its dotted path, as in
+    `--optimizer.lr 0.05`; a number typed `Number` also takes a schedule.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "custom"
+    """What runs and reports are called."""
+    data: Data = Cifar100()
+    """The images."""
+    normalise: Normalise | None = None
+    """How images are normalised; left out: with the training set's own statistics."""
+    augmentation: tuple[Annotated[Augmentation, Field(discriminator="kind")], ...] = ()
+    """What is done to training images, family by family in a fixed order."""
+    image_size: Number | None = None
+    """The side in pixels that training images are resized to; left out: as they are."""
+    architecture: Architecture = Architecture()
+    """The network."""
+    loss: CrossEntropy = CrossEntropy()
+    """What is minimised."""
+    optimizer: Optimizer = SGD()
+    """What moves the weights."""
+    average: EMA | None = None
+    """The average of the weights that is evaluated instead of the last ones."""
+    clip_norm: PositiveFloat | None = None
+    """The norm that the gradient of all weights together is clipped to."""
+    epochs: PositiveInt = 100
+    """Passes over the training set."""
+    batch_size: PositiveInt = 128
+    """Images a step."""
+    last_batch: Literal["keep", "drop"] = "keep"
+    """What becomes of an epoch's last batch when it is short."""
+    seed: int = Field(default=0, ge=0)
+    """Of weights, order, augmentation and dropout."""
+    evaluate_every: PositiveInt = 1
+    """Epochs between evaluations; the last epoch is always evaluated."""
+    views: Literal["single", "mirrored"] = "single"
+    """What an evaluation sees: each image once, or also its mirror image, logits averaged."""
+    save_every: PositiveInt = 1
+    """Epochs between checkpoints; the last epoch is always saved."""
+    keep_last: PositiveInt = 1
+    """Checkpoints kept besides the best one."""
+    target: float | None = Field(default=None, gt=0, le=100)
+    """The accuracy in percent whose reaching the log marks."""
+    early_stopping: EarlyStopping | None = None
+    """When to stop before the last epoch."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps ...; auto takes the fastest there is."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of convolutions and matrix products; weights stay in float32."""
+    memory_format: Literal["channels_last", "contiguous"] = "channels_last"
+    """The layout of images and filters in memory."""
+    compile: bool = False
+    """Whether the network is compiled (falls back, saying so, where no compiler is found)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        _plausible_sides(self.image_size)
+        mixes = any(isinstance(each, Mixing) for each in self.augmentation)
+        if mixes and self.batch_size < 2:
+            raise ValueError("mixing images needs a batch_size of at least 2")
+        return self

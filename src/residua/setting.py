@@ -1,0 +1,149 @@
+"""What stays the same while a network trains: recipe, data, batches, the function that runs it."""
+
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from residua.augment import Draw, Normalisation, Pipeline
+from residua.data import Batches, Split, Splits, statistics
+from residua.device import choose
+from residua.evaluation import Evaluation, evaluate, evaluating
+from residua.optim import holding
+from residua.recipe import Recipe
+from residua.schedule import Clock
+from residua.seed import derive
+from residua.state import State
+
+MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays the same while a network trains."""
+
+    recipe: Recipe
+    splits: Splits
+    """On the device."""
+    batches: Batches
+    pipeline: Pipeline
+    forward: Callable[[Tensor], Tensor]
+    """The network, compiled if the recipe says so."""
+    device: torch.device
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        return self.recipe.epochs * self.batches.steps_per_epoch
+
+    @property
+    def monitored(self) -> Split:
+        """The split that the best epoch is chosen by."""
+        return self.splits.holdout or self.splits.test
+
+    @property
+    def monitored_name(self) -> str:
+        """`holdout` where there is one, else `test`."""
+        return "holdout" if self.splits.holdout else "test"
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout of images and filters."""
+        return MEMORY_FORMATS[self.recipe.memory_format]
+
+    def accuracies(self, state: State) -> dict[int, float]:
+        """The monitored accuracy of each evaluated epoch."""
+        key = f"{self.monitored_name}_accuracy"
+        return {record["epoch"]: record[key] for record in state.history if key in record}
+
+    def clock(self, state: State) -> Clock:
+        """Where the training stands."""
+        accuracies = list(self.accuracies(state).values())
+        return Clock(state.step, self.steps, self.batches.steps_per_epoch, accuracies)
+
+    def draw(self, indices: Tensor, state: State) -> Draw:
+        """The randomness that augmentation gets at this step."""
+        generator = torch.Generator(self.device)
+        generator.manual_seed(derive(self.recipe.seed, "augment", state.step))
+        height, width = self.splits.train.images.shape[-2:]
+        return Draw(generator, indices, height, width, self.clock(state))
+
+    def evaluate(self, state: State, split: Split) -> Evaluation:
+        """The network (its averaged weights, where the recipe averages) on a split."""
+        recipe = self.recipe
+        with holding(state.network, state.average), evaluating(state.network):
+            return evaluate(
+                self.forward,
+                split,
+                self.pipeline.normalisation,
+                recipe.precision,
+                recipe.views,
+                self.memory_format,
+            )
+
+
+def prepare(recipe: Recipe) -> tuple[Setting, State]:
+    """Load the data and build everything that a training needs, at step 0.
+
+    Raises:
+        UserError: missing data, an unknown device, a batch larger than the training set.
+    """
+    device = choose(recipe.device)
+    splits = recipe.data.load(recipe.seed)
+    batches = Batches(len(splits.train), recipe.batch_size, recipe.seed, recipe.last_batch)
+    measured = recipe.normalise or statistics(splits.train)
+    classes = len(splits.train.classes)
+    network = recipe.architecture.build(classes, recipe.seed)
+    network.to(memory_format=MEMORY_FORMATS[recipe.memory_format])  # type: ignore[call-overload]
+    network.to(device)
+    setting = Setting(
+        recipe,
+        Splits(
+            _on(splits.train, device),
+            splits.holdout and _on(splits.holdout, device),
+            _on(splits.test, device),
+        ),
+        batches,
+        Pipeline(recipe.augmentation, Normalisation(measured.mean, measured.std), classes),
+        compiled(network) if recipe.compile else network,
+        device,
+    )
+    state = State(
+        network,
+        recipe.optimizer.build(network),
+        recipe.average.build(network) if recipe.average else {},
+        torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16"),
+        torch.zeros(4, device=device),
+    )
+    return setting, state
+
+
+def _on(split: Split, device: torch.device) -> Split:
+    return replace(split, images=split.images.to(device), labels=split.labels.to(device))
+
+
+def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The network compiled at its first call; as it is, with a warning, where that fails."""
+    if next(network.parameters()).device.type == "cpu" and not shutil.which("c++"):
+        warnings.warn("no C++ compiler (c++) found: the network runs uncompiled", stacklevel=2)
+        return network
+    fast: Callable[[Tensor], Tensor] = torch.compile(network)
+    chosen: list[Callable[[Tensor], Tensor]] = []
+
+    def forward(images: Tensor) -> Any:
+        if chosen:
+            return chosen[0](images)
+        try:
+            logits = fast(images)
+            chosen.append(fast)
+        except Exception as error:
+            warnings.warn(f"the network runs uncompiled: {error}", stacklevel=2)
+            chosen.append(network)
+            logits = network(images)
+        return logits
+
+    return forward

@@ -1,0 +1,54 @@
+"""Fixtures every test may ask for."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from residua.recipe import Recipe
+from residua.recipe_forms import override, validated
+from residua.state import Record
+
+torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
+
+
+@pytest.fixture(scope="session")
+def cifar100_root() -> Path:
+    """The folder that holds cifar-100-python; the test is skipped where there is none."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "residua"
+    root = Path(os.environ.get("RESIDUA_DATA", cache))
+    if not (root / "cifar-100-python" / "train").is_file():
+        pytest.skip(f"no CIFAR-100 under {root}: run `residua data get cifar100`")
+    return root
+
+
+TINY = {
+    "name": "tiny",
+    "data": {"kind": "shapes100", "train": 200, "test": 100},
+    "augmentation": [{"kind": "crop", "padding": 2}, {"kind": "flip"}],
+    "architecture": {"stem": {"width": 4}, "depths": [1, 1], "widths": [4, 8]},
+    "optimizer": {"kind": "sgd", "lr": {"kind": "cosine", "start": 0.1}, "weight_decay": 1e-4},
+    "epochs": 3,
+    "batch_size": 64,
+    "device": "cpu",
+}
+
+
+@pytest.fixture
+def tiny() -> Callable[..., Recipe]:
+    """A recipe that trains in a second; give it fields to change, dots as double underscores."""
+
+    def changed(**changes: Any) -> Recipe:
+        pairs = [(path.replace("__", "."), value) for path, value in changes.items()]
+        return validated(override(TINY, pairs))
+
+    return changed
+
+
+def comparable(log: list[Record]) -> list[Record]:
+    """A log without what no two trainings have in common: times and memory."""
+    apart = ("seconds", "evaluation_seconds", "images_per_second", "memory_mib")
+    return [{key: each[key] for key in each if key not in apart} for each in log]

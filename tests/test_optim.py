@@ -1,0 +1,90 @@
+"""Optimisers and averages against their formulae."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from residua.optim import EMA, SGD, holding
+from residua.schedule import Clock, Linear
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+
+
+def descend(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
+    for step in range(steps):
+        generator = torch.Generator().manual_seed(step)
+        net(torch.randn(4, 3, 4, 4, generator=generator)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_equals_torch(nesterov: bool) -> None:
+    ours, theirs = network(), network()
+    recipe = SGD(lr=0.01, momentum=0.8, nesterov=nesterov, weight_decay=1e-2)
+    descend(ours, recipe.build(ours), 5)
+    reference = torch.optim.SGD(
+        theirs.parameters(), 0.01, 0.8, nesterov=nesterov, weight_decay=1e-2
+    )
+    descend(theirs, reference, 5)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+def test_decay_leaves_norms_and_biases_alone_where_asked() -> None:
+    for decayed, moves in (("all", True), ("weights", False)):
+        net = network()
+        recipe = SGD.model_validate({"lr": 0.1, "weight_decay": 0.5, "decayed": decayed})
+        optimizer = recipe.build(net)
+        for weight in net.parameters():
+            weight.grad = torch.zeros_like(weight)
+        before = [weight.detach().clone() for weight in net.parameters()]
+        optimizer.step()
+        for was, now in zip(before, net.parameters(), strict=True):
+            if now.ndim > 1:
+                torch.testing.assert_close(now, was * 0.95)
+            elif was.abs().sum() > 0:
+                assert torch.equal(now, was) is not moves
+
+
+def test_numbers_follow_the_clock() -> None:
+    net = network()
+    recipe = SGD(lr=Linear(start=1, end=0), momentum=Linear(start=0.9, end=0.5), weight_decay=0.1)
+    optimizer = recipe.build(net)
+    recipe.set_clock(optimizer, Clock(5, 10, 1))
+    for group in optimizer.param_groups:
+        assert (group["lr"], group["momentum"]) == pytest.approx((0.5, 0.7))
+
+
+def test_nesterov_without_momentum_is_refused() -> None:
+    with pytest.raises(ValidationError, match="nesterov needs"):
+        SGD(nesterov=True, momentum=0.0)
+
+
+def test_ema_equals_its_sum() -> None:
+    net = network()
+    ema = EMA(decay=0.9)
+    average, wanted = ema.build(net), net[0].weight.detach().clone()
+    optimizer = SGD(lr=0.01).build(net)
+    for step in range(4):
+        descend(net, optimizer, 1)
+        ema.update(average, net, Clock(step, 4, 1))
+        wanted = 0.9 * wanted + 0.1 * net[0].weight.detach()
+    torch.testing.assert_close(average["0.weight"], wanted)
+    assert int(average["1.num_batches_tracked"]) == 4
+
+
+def test_holding_other_weights_gives_the_own_ones_back() -> None:
+    net = network()
+    own = net[0].weight.detach().clone()
+    other = {name: torch.zeros_like(value) for name, value in net.state_dict().items()}
+    with pytest.raises(RuntimeError), holding(net, other):
+        assert float(net[0].weight.abs().sum()) == 0
+        raise RuntimeError
+    assert torch.equal(net[0].weight, own)
+    with holding(net, {}):
+        assert torch.equal(net[0].weight, own)

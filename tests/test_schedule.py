@@ -1,0 +1,197 @@
+"""Schedules against torch.optim.lr_scheduler, along whole trainings."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+from torch.optim import lr_scheduler as reference
+
+from residua.schedule import (
+    Clock,
+    Cosine,
+    Linear,
+    Number,
+    OneCycle,
+    Phases,
+    Plateau,
+    Probability,
+    Steps,
+    WarmRestarts,
+    at,
+)
+
+EPOCHS, PER_EPOCH = 12, 7
+Make = Callable[[torch.optim.Optimizer], reference.LRScheduler]
+
+
+def optimizer(lr: float = 0.1) -> torch.optim.Optimizer:
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr, momentum=0.9)
+
+
+def by_torch(make: Make, key: str, per: str) -> list[float]:
+    """The value at every step of a training, stepped once a step or once an epoch."""
+    moved = optimizer()
+    scheduler, values = make(moved), []
+    for step in range(EPOCHS * PER_EPOCH):
+        values.append(moved.param_groups[0][key])
+        moved.step()
+        if per == "step" or (step + 1) % PER_EPOCH == 0:
+            scheduler.step()
+    return values
+
+
+def by_us(number: Number) -> list[float]:
+    steps = EPOCHS * PER_EPOCH
+    return [at(number, Clock(step, steps, PER_EPOCH)) for step in range(steps)]
+
+
+STEPS = EPOCHS * PER_EPOCH
+CASES = [
+    (
+        OneCycle(start=0.1 / 25, peak=0.1, end=0.1 / 25 / 1e4),
+        lambda o: reference.OneCycleLR(o, 0.1, total_steps=STEPS),
+        "lr",
+        "step",
+    ),
+    (
+        OneCycle(start=0.95, peak=0.85, end=0.95),
+        lambda o: reference.OneCycleLR(o, 0.1, total_steps=STEPS),
+        "momentum",
+        "step",
+    ),
+    (
+        OneCycle(start=0.01, peak=0.1, end=0.001, pct_start=0.1, anneal="linear"),
+        lambda o: reference.OneCycleLR(
+            o,
+            0.1,
+            total_steps=STEPS,
+            pct_start=0.1,
+            div_factor=10,
+            final_div_factor=10,
+            anneal_strategy="linear",
+        ),
+        "lr",
+        "step",
+    ),
+    (
+        Cosine(start=0.1, end=0.003),
+        lambda o: reference.CosineAnnealingLR(o, STEPS, 0.003),
+        "lr",
+        "step",
+    ),
+    (
+        Cosine(start=0.1, per="epoch"),
+        lambda o: reference.CosineAnnealingLR(o, EPOCHS),
+        "lr",
+        "epoch",
+    ),
+    (
+        WarmRestarts(start=0.1, end=0.001, period=3),
+        lambda o: reference.CosineAnnealingWarmRestarts(o, 3 * PER_EPOCH, eta_min=0.001),
+        "lr",
+        "step",
+    ),
+    (
+        WarmRestarts(start=0.1, period=2, growth=2, per="epoch"),
+        lambda o: reference.CosineAnnealingWarmRestarts(o, 2, 2),
+        "lr",
+        "epoch",
+    ),
+    (
+        Steps(start=0.1, milestones=(4, 9), factor=0.2),
+        lambda o: reference.MultiStepLR(o, [4, 9], 0.2),
+        "lr",
+        "epoch",
+    ),
+    (
+        Linear(start=0.01, end=0.1, epochs=5),
+        lambda o: reference.LinearLR(o, 0.1, 1.0, 5 * PER_EPOCH),
+        "lr",
+        "step",
+    ),
+    (
+        Phases(until=(2,), numbers=(Linear(start=0.01, end=0.1), Cosine(start=0.1))),
+        lambda o: reference.SequentialLR(
+            o,
+            [
+                reference.LinearLR(o, 0.1, 1.0, 2 * PER_EPOCH),
+                reference.CosineAnnealingLR(o, STEPS - 2 * PER_EPOCH),
+            ],
+            [2 * PER_EPOCH],
+        ),
+        "lr",
+        "step",
+    ),
+]
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")
+@pytest.mark.parametrize(("ours", "theirs", "key", "per"), CASES)
+def test_equals_torch_at_every_step(ours: Number, theirs: Make, key: str, per: str) -> None:
+    assert by_us(ours) == pytest.approx(by_torch(theirs, key, per), abs=1e-7)
+
+
+@given(
+    metrics=st.lists(st.floats(0, 100, width=16), max_size=40),
+    patience=st.integers(0, 4),
+    cooldown=st.integers(0, 3),
+)
+def test_plateau_equals_torch(metrics: list[float], patience: int, cooldown: int) -> None:
+    moved = optimizer()
+    theirs = reference.ReduceLROnPlateau(
+        moved, "max", 0.5, patience, cooldown=cooldown, min_lr=0.01, eps=0
+    )
+    for metric in metrics:
+        theirs.step(metric)
+    ours = Plateau(start=0.1, factor=0.5, patience=patience, cooldown=cooldown, minimum=0.01)
+    value = at(ours, Clock(len(metrics), 100, 1, metrics))
+    assert value == pytest.approx(moved.param_groups[0]["lr"], abs=1e-9)
+
+
+@given(step=st.integers(0, 99), per_epoch=st.integers(1, 10))
+def test_schedules_stay_between_their_extremes(step: int, per_epoch: int) -> None:
+    clock = Clock(step, 100, per_epoch)
+    for ours, *_ in CASES:
+        low, high = min(ours.values()), max(ours.values())
+        assert low - 1e-12 <= at(ours, clock) <= high + 1e-12
+
+
+def test_phases_switch_exactly_after_their_epoch() -> None:
+    number = Phases(until=(3, 5), numbers=(0.3, 0.2, 0.1))
+    values = by_us(number)
+    assert values[3 * PER_EPOCH - 1] == 0.3
+    assert values[3 * PER_EPOCH] == 0.2
+    assert values[5 * PER_EPOCH] == 0.1
+
+
+def test_plateau_in_a_phase_sees_that_phase_only() -> None:
+    number = Phases(until=(3,), numbers=(1.0, Plateau(start=1.0, factor=0.5, patience=0)))
+    metrics = [90.0, 91.0, 92.0, 50.0, 60.0]
+    assert at(number, Clock(5, 10, 1, metrics)) == 1.0
+    assert at(number, Clock(6, 10, 1, [*metrics, 55.0])) == 0.5
+
+
+def test_numbers_out_of_range_are_refused_inside_schedules_too() -> None:
+    probability = TypeAdapter[Number](Probability)
+    assert probability.validate_python("1e-3") == 1e-3
+    for wrong in (1.5, {"kind": "cosine", "start": 2}, {"kind": "linear", "start": 0, "end": -1}):
+        with pytest.raises(ValidationError, match="between 0 and 1"):
+            probability.validate_python(wrong)
+
+
+def test_phases_must_fit() -> None:
+    with pytest.raises(ValidationError, match="one number more"):
+        Phases(until=(3,), numbers=(1.0,))
+    with pytest.raises(ValidationError, match="rising"):
+        Phases(until=(3, 3), numbers=(1.0, 2.0, 3.0))
+
+
+def test_one_cycle_of_few_steps_is_finite() -> None:
+    for steps in range(1, 8):
+        for step in range(steps):
+            cycle = OneCycle(start=0.01, peak=0.1, end=0.001)
+            assert math.isfinite(at(cycle, Clock(step, steps, 1)))

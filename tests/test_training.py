@@ -1,0 +1,292 @@
+"""Miniature trainings: the golden curve, exact resumption, and what each field of a recipe does."""
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import comparable
+from residua import UserError
+from residua.evidence import predictions, samples
+from residua.recipe import Recipe
+from residua.run import Run
+from residua.schedule import Clock
+from residua.setting import compiled, prepare
+from residua.state import read
+from residua.training import EpochDone, Finished, Started, Stepped, Stopped, resume, train
+
+Tiny = Callable[..., Recipe]
+EVERYTHING = {
+    "augmentation": [
+        {"kind": "crop", "mode": "reflect"},
+        {"kind": "alternating_flip"},
+        {"kind": "affine", "degrees": 10, "p": 0.5},
+        {"kind": "color_jitter", "brightness": 0.2, "hue": 0.1},
+        {"kind": "random_erasing", "fill": "noise"},
+        {"kind": "mixup", "alpha": 0.2, "p": 0.5},
+        {"kind": "cutmix", "p": {"kind": "phases", "until": [1], "numbers": [1.0, 0.2]}},
+    ],
+    "architecture__dropout": {"kind": "linear", "start": 0.4, "end": 0.1},
+    "architecture__stem__dropout": 0.1,
+    "architecture__attention": {"kind": "squeeze_excitation"},
+    "optimizer__momentum": {"kind": "linear", "start": 0.95, "end": 0.85},
+    "optimizer__nesterov": True,
+    "average": {"decay": 0.8},
+    "clip_norm": 1.0,
+    "data__holdout": 40,
+    "image_size": {"kind": "phases", "until": [1], "numbers": [16, 32]},
+    "loss__label_smoothing": 0.1,
+}
+
+
+def finish(recipe: Recipe, path: Path) -> dict:
+    *_, end = train(recipe, path)
+    assert isinstance(end, Finished)
+    return end.result
+
+
+def assert_equal_runs(first: Path, second: Path) -> None:
+    one, other = Run.open(first), Run.open(second)
+    assert comparable(one.log) == comparable(other.log)
+    for checkpoint in ("best.safetensors", one.saved[-1].name):
+        weights, _ = read(one.checkpoints / checkpoint)
+        again, _ = read(other.checkpoints / checkpoint)
+        assert weights.keys() == again.keys()
+        assert all(torch.equal(weights[name], again[name]) for name in weights)
+    mine, theirs = dict(one.result or {}), dict(other.result or {})
+    for result in (mine, theirs):
+        result.pop("train_seconds"), result.pop("evaluation_seconds")
+    assert mine == theirs
+
+
+GOLDEN = [0.0]
+
+
+def test_golden_curve(tiny: Tiny, tmp_path: Path) -> None:
+    """The losses of a small training; a change of any default on the way changes them."""
+    finish(tiny(), tmp_path / "run")
+    losses = [record["train_loss"] for record in Run.open(tmp_path / "run").log]
+    assert losses == pytest.approx(GOLDEN, rel=2e-3)
+
+
+@pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize("stops", [(4,), (2,), (1, 5, 6, 8)], ids=str)
+def test_resumption_is_exact(
+    tiny: Tiny, tmp_path: Path, changes: dict, stops: tuple[int, ...]
+) -> None:
+    """Stopped between epochs or inside one, the training ends bit for bit the same."""
+    recipe = tiny(**changes)
+    finish(recipe, tmp_path / "whole")
+
+    def at(step: int) -> Callable[[Clock], bool]:
+        return lambda clock: clock.step >= step
+
+    *_, end = train(recipe, tmp_path / "parts", at(stops[0]))
+    assert end == Stopped(stops[0])
+    for step in stops[1:]:
+        *_, end = resume(tmp_path / "parts", at(step))
+        assert end == Stopped(step)
+    *_, end = resume(tmp_path / "parts")
+    assert isinstance(end, Finished)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_killed_training_resumes_exactly(tiny: Tiny, tmp_path: Path) -> None:
+    """Abandoned without a word in the middle of an epoch, after its last checkpoint."""
+    recipe = tiny(save_every=2)
+    finish(recipe, tmp_path / "whole")
+    for event in train(recipe, tmp_path / "killed"):
+        if isinstance(event, Stepped) and event.step == 10:
+            break
+    with (tmp_path / "killed/log.jsonl").open("a") as log:
+        log.write('{"epoch": 3, "ste')
+    list(resume(tmp_path / "killed"))
+    assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_events_tell_the_training(tiny: Tiny, tmp_path: Path) -> None:
+    kinds = [type(event) for event in train(tiny(epochs=2), tmp_path / "run")]
+    assert kinds == [Started, *([Stepped] * 4 + [EpochDone]) * 2, Finished]
+
+
+def test_run_has_everything_its_readers_need(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny(target=0.5)
+    result = finish(recipe, tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    assert run.recipe == recipe
+    assert run.result == json.loads(json.dumps(result))
+    assert {"python", "packages", "threads", "git", "seed"} <= run.environment.keys()
+    log = run.log
+    assert [record["epoch"] for record in log] == [1, 2, 3]
+    wanted = {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr", "grad_norm",
+              "seconds", "images_per_second", "memory_mib"}  # fmt: skip
+    assert all(wanted <= record.keys() for record in log)
+    accuracies = [record["test_accuracy"] for record in log]
+    assert result["last"]["test_accuracy"] == accuracies[-1]
+    assert result["best"]["test_accuracy"] == max(accuracies)
+    assert result["best"]["epoch"] == accuracies.index(max(accuracies)) + 1
+    assert result["selected_on"] == "test"
+    assert (result["target_reached_in_epoch"] is not None) == (max(accuracies) >= 0.5)
+    kept, said = samples(run), predictions(run)
+    assert kept is not None
+    assert said is not None
+    assert kept.originals.shape == kept.augmented.shape == (24, 3, 32, 32)
+    correct = 100 * float((said.best == said.labels).float().mean())
+    assert correct == pytest.approx(result["best"]["test_accuracy"], abs=1e-4)
+    assert not [path for path in run.path.rglob("*") if "partial" in path.name]
+
+
+def test_checkpoints_last_n_and_best(tiny: Tiny, tmp_path: Path) -> None:
+    result = finish(tiny(epochs=5, keep_last=2), tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    assert [path.name for path in run.saved] == [
+        "step-00000016.safetensors",
+        "step-00000020.safetensors",
+    ]
+    state = json.loads(read(run.best)[1])
+    assert len(state["history"]) == result["best"]["epoch"]
+
+
+def test_holdout_selects_and_the_test_set_is_only_opened_at_the_end(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    result = finish(tiny(data__holdout=50, epochs=4), tmp_path / "run")
+    log = Run.open(tmp_path / "run").log
+    assert all("test_accuracy" not in record for record in log)
+    held = [record["holdout_accuracy"] for record in log]
+    assert result["selected_on"] == "holdout"
+    assert result["best"]["epoch"] == held.index(max(held)) + 1
+    assert {"test_accuracy", "test_loss"} <= result["last"].keys() & result["best"].keys()
+
+
+def test_evaluation_may_be_rarer_than_epochs(tiny: Tiny, tmp_path: Path) -> None:
+    result = finish(tiny(epochs=5, evaluate_every=2), tmp_path / "run")
+    evaluated = [r["epoch"] for r in Run.open(tmp_path / "run").log if "test_accuracy" in r]
+    assert evaluated == [2, 4, 5]
+    assert result["best"]["epoch"] in evaluated
+
+
+def test_early_stopping_bears_its_patience(tiny: Tiny, tmp_path: Path) -> None:
+    stopping = {"patience": 2, "min_delta": 50.0}
+    result = finish(tiny(epochs=9, early_stopping=stopping), tmp_path / "run")
+    assert result["epochs"] == 3
+    assert result["epochs_planned"] == 9
+    later = finish(tiny(epochs=9, early_stopping={**stopping, "after": 4}), tmp_path / "later")
+    assert later["epochs"] == 6
+
+
+def test_plateau_lowers_the_rate_by_the_history(tiny: Tiny, tmp_path: Path) -> None:
+    plateau = {"kind": "plateau", "start": 0.1, "factor": 0.5, "patience": 0, "threshold": 9.0}
+    finish(tiny(epochs=4, optimizer__lr=plateau), tmp_path / "run")
+    rates = [record["lr"] for record in Run.open(tmp_path / "run").log]
+    assert rates == pytest.approx([0.1, 0.1, 0.05, 0.025])
+
+
+def test_gradients_are_clipped(tiny: Tiny, tmp_path: Path) -> None:
+    finish(tiny(epochs=1, clip_norm=1e-9, optimizer__weight_decay=0), tmp_path / "run")
+    _, before = prepare(tiny())
+    weights, _ = read(Run.open(tmp_path / "run").saved[-1])
+    for name, value in before.network.named_parameters():
+        torch.testing.assert_close(weights[f"network.{name}"], value.detach(), atol=1e-6, rtol=0)
+
+
+def test_averaged_weights_are_what_is_evaluated(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny(epochs=1, average={"decay": 0.99})
+    finish(recipe, tmp_path / "run")
+    setting, state = prepare(recipe)
+    state.load(Run.open(tmp_path / "run").saved[-1])
+    averaged = setting.evaluate(state, setting.splits.test)
+    state.average = {}
+    own = setting.evaluate(state, setting.splits.test)
+    assert averaged.loss != own.loss
+    assert Run.open(tmp_path / "run").log[0]["test_loss"] == averaged.loss
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"precision": "bfloat16"},
+        {"memory_format": "contiguous"},
+        {"views": "mirrored"},
+        {"last_batch": "drop"},
+        {"architecture__activation": "silu"},
+    ],
+    ids=str,
+)
+def test_ways_of_running_train(tiny: Tiny, tmp_path: Path, changes: dict) -> None:
+    plain = finish(tiny(), tmp_path / "plain")
+    other = finish(tiny(**changes), tmp_path / "other")
+    assert other["last"]["test_loss"] != plain["last"]["test_loss"]
+    assert other["last"]["test_loss"] == pytest.approx(plain["last"]["test_loss"], rel=0.5)
+
+
+def test_mirrored_views_average_the_logits(tiny: Tiny, tmp_path: Path) -> None:
+    setting, state = prepare(tiny(views="mirrored"))
+    images = setting.pipeline.normalisation(setting.splits.test.images)
+    network = state.network.eval()
+    with torch.no_grad():
+        logits = (network(images) + network(images.flip(3))) / 2
+    evaluation = setting.evaluate(state, setting.splits.test)
+    assert torch.equal(evaluation.predicted, logits.argmax(1))
+
+
+def test_a_compiled_network_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = torch.nn.Linear(2, 2)
+    images = torch.ones(1, 2)
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.warns(UserWarning, match="no C"):
+        assert compiled(network)(images).shape == (1, 2)
+    monkeypatch.undo()
+
+    def broken(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("the compiler broke")
+
+    monkeypatch.setattr(torch, "compile", lambda _: broken)
+    forward = compiled(network)
+    with pytest.warns(UserWarning, match="the compiler broke"):
+        forward(images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(forward(images), network(images))
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not finite in epoch 1"):
+        list(train(tiny(optimizer__lr=1e18), tmp_path / "run"))
+
+
+def test_a_batch_larger_than_the_set_is_refused_before_anything_is_written(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="larger than the training set"):
+        list(train(tiny(batch_size=500), tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_checkpoint_is_named(tiny: Tiny, tmp_path: Path) -> None:
+    list(train(tiny(), tmp_path / "run", lambda clock: clock.epoch >= 1))
+    path = Run.open(tmp_path / "run").saved[-1]
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="does not match|do not match"):
+        list(resume(tmp_path / "run"))
+
+
+@pytest.mark.cifar100
+@pytest.mark.parametrize("name", ["resnet44", "resnet44v2", "wrn28_10", "resnet26w", "resnet34"])
+def test_every_reference_system_takes_steps_on_real_images(
+    name: str, cifar100_root: Path, tmp_path: Path
+) -> None:
+    from residua.recipe_forms import resolve
+
+    recipe = resolve(
+        name, ["--epochs", "1", "--data.limit", "16", "--batch-size", "8",
+               f"--data.root={cifar100_root}", "--device", "cpu"]
+    )  # fmt: skip
+    result = finish(recipe, tmp_path / "run")
+    assert result["epochs"] == 1
+    assert Run.open(tmp_path / "run").log[0]["train_loss"] > 1
