@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from conftest import comparable
+
 from residua import UserError
 from residua.evidence import predictions, samples
 from residua.recipe import Recipe
@@ -62,14 +62,14 @@ def assert_equal_runs(first: Path, second: Path) -> None:
     assert mine == theirs
 
 
-GOLDEN = [0.0]
+GOLDEN = [4.69685, 4.66604, 4.64129]
 
 
 def test_golden_curve(tiny: Tiny, tmp_path: Path) -> None:
     """The losses of a small training; a change of any default on the way changes them."""
     finish(tiny(), tmp_path / "run")
     losses = [record["train_loss"] for record in Run.open(tmp_path / "run").log]
-    assert losses == pytest.approx(GOLDEN, rel=2e-3)
+    assert losses == pytest.approx(GOLDEN, rel=5e-4)
 
 
 @pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["plain", "everything"])
@@ -272,7 +272,7 @@ def test_a_damaged_checkpoint_is_named(tiny: Tiny, tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-20] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match="does not match|do not match"):
+    with pytest.raises(UserError, match="do not match"):
         list(resume(tmp_path / "run"))
 
 

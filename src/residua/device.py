@@ -1,5 +1,7 @@
 """The device that a training runs on."""
 
+import ctypes
+import platform
 import resource
 import sys
 
@@ -26,6 +28,21 @@ def choose(name: str) -> torch.device:
     if name not in present:
         raise UserError(f"device: there is no device {name!r} here; there are {', '.join(present)}")
     return torch.device(name)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc's allocator keep what is freed, instead of giving it back page by page.
+
+    A training frees and allocates the same large tensors at every step; given back each time, each
+    is paid for again in page faults, which cost a CPU more than the cheap layers' arithmetic.
+    Does nothing elsewhere than on Linux with glibc. The names are those of mallopt(3).
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    mmap_max, trim_threshold, top_pad = -4, -1, -2
+    libc = ctypes.CDLL(None)
+    for parameter, value in ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 2**26)):
+        libc.mallopt(parameter, value)
 
 
 def peak_memory(device: torch.device) -> float:

@@ -134,6 +134,7 @@ def explain(error: ValidationError, tree: Tree) -> str:
     problems = error.errors(include_url=False)
     first = min(problems, key=lambda each: (_is_side_branch(each), -len(each["loc"])))
     path, node = [], tree
+    part: Any
     for part in first["loc"]:
         last = part == first["loc"][-1] and first["type"] in ("missing", "extra_forbidden")
         if (isinstance(node, Mapping) and part in node) or (

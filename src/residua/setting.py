@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from residua.augment import Draw, Normalisation, Pipeline
 from residua.data import Batches, Split, Splits, statistics
-from residua.device import choose
+from residua.device import choose, keep_freed_memory
 from residua.evaluation import Evaluation, evaluate, evaluating
+from residua.models import fit
 from residua.optim import holding
 from residua.recipe import Recipe
 from residua.schedule import Clock
@@ -93,11 +94,15 @@ def prepare(recipe: Recipe) -> tuple[Setting, State]:
         UserError: missing data, an unknown device, a batch larger than the training set.
     """
     device = choose(recipe.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     splits = recipe.data.load(recipe.seed)
     batches = Batches(len(splits.train), recipe.batch_size, recipe.seed, recipe.last_batch)
     measured = recipe.normalise or statistics(splits.train)
     classes = len(splits.train.classes)
     network = recipe.architecture.build(classes, recipe.seed)
+    normalisation = Normalisation(measured.mean, measured.std)
+    fit(network, normalisation(splits.train.images[:5000]))
     network.to(memory_format=MEMORY_FORMATS[recipe.memory_format])  # type: ignore[call-overload]
     network.to(device)
     setting = Setting(
@@ -108,7 +113,7 @@ def prepare(recipe: Recipe) -> tuple[Setting, State]:
             _on(splits.test, device),
         ),
         batches,
-        Pipeline(recipe.augmentation, Normalisation(measured.mean, measured.std), classes),
+        Pipeline(recipe.augmentation, normalisation, classes),
         compiled(network) if recipe.compile else network,
         device,
     )

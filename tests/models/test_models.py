@@ -89,15 +89,17 @@ def test_initialisation_scales() -> None:
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1]
-            assert float(module.weight.detach().std()) == pytest.approx((2 / fan_out) ** 0.5, rel=0.1)
+            assert float(module.weight.detach().std()) == pytest.approx(
+                (2 / fan_out) ** 0.5, rel=0.1
+            )
     plain = RESNET18.model_copy(update={"initialisation": "torch"}).build(100)
-    assert float(plain.stages[0][0].branch[0].weight.detach().std()) == pytest.approx(
+    assert plain.stages[0][0].branch[0].weight.std().item() == pytest.approx(
         (1 / (3 * 64 * 9)) ** 0.5, rel=0.1
     )
 
 
 def style(**changes: object) -> Style:
-    return Style(**({"activation": "relu", "norm_momentum": 0.1, "shortcut": Projection(),
+    return Style(**({"activation": "relu", "norm": torch.nn.BatchNorm2d, "shortcut": Projection(),
                      "attention": None} | changes))  # type: ignore[arg-type]  # fmt: skip
 
 
@@ -137,7 +139,7 @@ def test_preactivation_block_and_what_its_skip_takes(
 
 
 def test_zero_padded_shortcut_has_no_parameters() -> None:
-    shortcut = ZeroPadding().build(4, 8, 2, 0.1)
+    shortcut = ZeroPadding().build(4, 8, 2, torch.nn.BatchNorm2d)
     out = shortcut(IMAGES)
     assert torch.equal(out[:, 2:6], IMAGES[:, :, ::2, ::2])
     assert float(out[:, :2].abs().sum() + out[:, 6:].abs().sum()) == 0

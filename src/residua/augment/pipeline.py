@@ -39,15 +39,16 @@ Augmentation = (
 
 
 class Normalisation(NamedTuple):
-    """The mean and deviation of each channel, in [0, 1] units."""
+    """The mean and deviation of each channel, in [0, 1] units; a deviation of 0 counts as 1."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def __call__(self, images: Tensor) -> Tensor:
         """(N, C, H, W) uint8, or float32 in [0, 255], to mean 0 and deviation 1."""
-        scale = [1 / (255 * deviation) for deviation in self.std]
-        shift = [-mean / deviation for mean, deviation in zip(self.mean, self.std, strict=True)]
+        std = [deviation or 1.0 for deviation in self.std]
+        scale = [1 / (255 * deviation) for deviation in std]
+        shift = [-mean / deviation for mean, deviation in zip(self.mean, std, strict=True)]
         scales, shifts = (
             torch.tensor(column, device=images.device)[:, None, None] for column in (scale, shift)
         )

@@ -1,7 +1,7 @@
 """Residual networks: one space of architectures, one module that runs them."""
 
-from residua.models.architecture import Architecture, Stem, wide
-from residua.models.blocks import Basic, Bottleneck, PreActivation
+from residua.models.architecture import Architecture, wide
+from residua.models.blocks import Basic, Bottleneck, Plain, PreActivation
 from residua.models.network import ResidualNetwork
 from residua.models.parts import (
     AveragePool,
@@ -11,6 +11,7 @@ from residua.models.parts import (
     ZeroPadding,
     set_clock,
 )
+from residua.models.stems import Stem, Whitened, fit
 from residua.models.summary import Summary, summarise
 
 __all__ = [
@@ -19,13 +20,16 @@ __all__ = [
     "Basic",
     "Bottleneck",
     "MaxPool",
+    "Plain",
     "PreActivation",
     "Projection",
     "ResidualNetwork",
     "SqueezeExcitation",
     "Stem",
     "Summary",
+    "Whitened",
     "ZeroPadding",
+    "fit",
     "set_clock",
     "summarise",
     "wide",

@@ -12,32 +12,21 @@ from residua.models.parts import (
     Activation,
     Attention,
     AveragePool,
-    Dropout,
     Pooling,
     Projection,
     Shortcut,
     convolution,
 )
+from residua.models.stems import AnyStem, Stem
 from residua.schedule import Probability
 from residua.seed import derive
 from residua.value import Value
 
 
-class Stem(Value):
-    """What comes before the first block: a convolution, normalised and activated or not."""
-
-    width: PositiveInt = 64
-    kernel: Literal[1, 3, 5, 7] = 3
-    norm: bool = True
-    """Whether normalisation and activation follow; not, where the first block begins with them."""
-    dropout: Probability = 0.0
-    """Of whole channels, after the activation."""
-
-
 class Architecture(Value):
     """A residual network: a stem, stages of equal blocks, pooling and one linear layer."""
 
-    stem: Stem = Stem()
+    stem: AnyStem = Stem()
     depths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (2, 2, 2, 2)
     """Blocks of each stage."""
     widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 128, 256, 512)
@@ -55,8 +44,17 @@ class Architecture(Value):
     """Before the linear layer."""
     norm_momentum: float = Field(default=0.1, gt=0, le=1)
     """The weight of a new batch in the running statistics of batch normalisation."""
-    initialisation: Literal["he_normal", "torch"] = "he_normal"
-    """Of convolutions: normal by fan-out (arXiv:1502.01852), or torch's own."""
+    norm_gain: bool = True
+    """Whether batch normalisation learns a gain besides its shift."""
+    downsampling: Literal["strided", "pooled"] = "strided"
+    """How a stage begins: with a block that strides, or with convolution, max-pool, norm, act."""
+    head_bias: bool = True
+    """Whether the linear layer has a bias."""
+    head_deviation: float | None = Field(default=None, gt=0)
+    """Of the linear layer's first weights; left out: torch's own initialisation."""
+    initialisation: Literal["he_normal", "torch", "identity"] = "he_normal"
+    """Of convolutions: normal by fan-out (arXiv:1502.01852), torch's own, or torch's own with the
+    first filters passing their channel on (arXiv:2404.00498)."""
 
     @model_validator(mode="after")
     def _stages_agree(self) -> "Architecture":
@@ -83,29 +81,47 @@ class Architecture(Value):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "weights"))
             network = self._assembled(classes)
-            if self.initialisation == "he_normal":
-                for module in network.modules():
-                    if isinstance(module, nn.Conv2d):
-                        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            self._initialise(network)
         return network
+
+    def _initialise(self, network: ResidualNetwork) -> None:
+        for module in network.modules():
+            if not isinstance(module, nn.Conv2d) or not module.weight.requires_grad:
+                continue
+            if self.initialisation == "he_normal":
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif self.initialisation == "identity":
+                nn.init.dirac_(module.weight.data[: module.in_channels])
+        if self.head_deviation is not None:
+            last = network.head[-1]
+            assert isinstance(last, nn.Linear)
+            nn.init.normal_(last.weight, std=self.head_deviation)
+
+    def _norm(self, channels: int) -> nn.Module:
+        norm = nn.BatchNorm2d(channels, momentum=self.norm_momentum)
+        norm.weight.requires_grad_(self.norm_gain)
+        return norm
 
     def _assembled(self, classes: int) -> ResidualNetwork:
         style = Style(
             self.activation,
-            self.norm_momentum,
+            self._norm,
             self.shortcut,
             self.attention.build if self.attention else None,
         )
-        stem: list[nn.Module] = [convolution(3, self.stem.width, self.stem.kernel)]
-        if self.stem.norm:
-            stem += [style.norm(self.stem.width), style.activate()]
-        if self.stem.dropout != 0:
-            stem.append(Dropout(self.stem.dropout, channels=True))
-        channels, stages = self.stem.width, []
+        stem, channels, stages = self.stem.build(style), self.stem.channels, []
         for depth, width, stride in zip(self.depths, self.widths, self.all_strides, strict=True):
-            blocks = []
-            for place in range(depth):
-                blocks.append(self.block.build(channels, width, 1 if place else stride, style))
+            blocks: list[nn.Module] = []
+            if self.downsampling == "pooled":
+                blocks += [
+                    convolution(channels, width, 3),
+                    nn.MaxPool2d(stride),
+                    style.norm(width),
+                    style.activate(),
+                ]
+                channels = width
+            for _ in range(depth):
+                blocks.append(self.block.build(channels, width, 1 if blocks else stride, style))
                 channels = self.block.channels(width)
             stages.append(nn.Sequential(*blocks))
         last = [style.norm(channels), style.activate()] if self.block.preactivated else []
@@ -114,9 +130,9 @@ class Architecture(Value):
             self.pooling.build(),
             nn.Flatten(),
             *drop(self.dropout),
-            nn.Linear(channels, classes),
+            nn.Linear(channels, classes, bias=self.head_bias),
         )
-        return ResidualNetwork(nn.Sequential(*stem), nn.Sequential(*stages), head)
+        return ResidualNetwork(stem, nn.Sequential(*stages), head)
 
 
 def wide(depth: int, factor: int, dropout: Probability = 0.0) -> Architecture:

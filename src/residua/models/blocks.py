@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from residua.models.parts import ACTIVATIONS, Activation, Dropout, Shortcut, convolution
+from residua.models.parts import ACTIVATIONS, Activation, Dropout, Norm, Shortcut, convolution
 from residua.schedule import Probability
 from residua.value import Value
 
@@ -45,13 +45,9 @@ class Style:
     """What all blocks of a network share."""
 
     activation: Activation
-    norm_momentum: float
+    norm: Norm
     shortcut: Shortcut
     attention: Callable[[int], nn.Module] | None
-
-    def norm(self, channels: int) -> nn.BatchNorm2d:
-        """Batch normalisation."""
-        return nn.BatchNorm2d(channels, momentum=self.norm_momentum)
 
     def activate(self) -> nn.Module:
         """The activation."""
@@ -65,7 +61,7 @@ class Style:
         """The identity where it fits, else the shortcut."""
         if stride == 1 and channels_in == channels_out:
             return nn.Identity()
-        return self.shortcut.build(channels_in, channels_out, stride, self.norm_momentum)
+        return self.shortcut.build(channels_in, channels_out, stride, self.norm)
 
 
 def drop(rate: Probability) -> list[nn.Module]:
@@ -179,4 +175,29 @@ class Bottleneck(Block):
         return ResidualBlock(nn.Identity(), branch, skip, style.activate(), skip_activated=False)
 
 
-AnyBlock = Annotated[Basic | PreActivation | Bottleneck, Field(discriminator="kind")]
+class Plain(Block):
+    """conv-norm-act as the whole branch, added, left as it is (Page's ResNet-9).
+
+    How to Train Your ResNet, https://www.myrtle.ai/how-to-train-your-resnet/.
+    """
+
+    kind: Literal["plain"] = "plain"
+    convolutions: int = Field(default=1, ge=1)
+    """3 x 3 convolutions of the branch."""
+
+    def build(self, channels_in: int, width: int, stride: int, style: Style) -> ResidualBlock:
+        """The first convolution with the stride."""
+        branch: list[nn.Module] = []
+        for place in range(self.convolutions):
+            narrow, step = (width, 1) if place else (channels_in, stride)
+            if place == self.convolutions - 1:
+                branch += drop(self.dropout)
+            branch += [convolution(narrow, width, 3, step), style.norm(width), style.activate()]
+        branch += style.attend(width)
+        skip = style.skip(channels_in, width, stride)
+        return ResidualBlock(
+            nn.Identity(), nn.Sequential(*branch), skip, nn.Identity(), skip_activated=False
+        )
+
+
+AnyBlock = Annotated[Basic | PreActivation | Bottleneck | Plain, Field(discriminator="kind")]

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from residua.schedule import Clock, Number, at
 from residua.value import Value
 
+Norm = Callable[[int], nn.Module]
+"""From a number of channels to their normalisation."""
 Activation = Literal["relu", "silu", "gelu"]
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
@@ -57,12 +59,10 @@ class Projection(Value):
     norm: bool = True
     """Whether batch normalisation follows."""
 
-    def build(self, narrow: int, wide: int, stride: int, norm_momentum: float) -> nn.Module:
+    def build(self, narrow: int, wide: int, stride: int, norm: Norm) -> nn.Module:
         """(N, narrow, H, W) to (N, wide, H / stride, W / stride)."""
         conv = convolution(narrow, wide, self.kernel, stride)
-        if not self.norm:
-            return conv
-        return nn.Sequential(conv, nn.BatchNorm2d(wide, momentum=norm_momentum))
+        return nn.Sequential(conv, norm(wide)) if self.norm else conv
 
 
 class ZeroPadding(Value):
@@ -70,7 +70,7 @@ class ZeroPadding(Value):
 
     kind: Literal["zero_padding"] = "zero_padding"
 
-    def build(self, narrow: int, wide: int, stride: int, norm_momentum: float) -> nn.Module:  # noqa: ARG002
+    def build(self, narrow: int, wide: int, stride: int, norm: Norm) -> nn.Module:  # noqa: ARG002
         """(N, narrow, H, W) to (N, wide, H / stride, W / stride)."""
         return ZeroPadded(wide - narrow, stride)
 

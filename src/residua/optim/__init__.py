@@ -1,8 +1,13 @@
 """What moves the weights."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from residua.optim.average import EMA, holding
+from residua.optim.muon import Muon
 from residua.optim.sgd import SGD
 
-Optimizer = SGD
+Optimizer = Annotated[SGD | Muon, Field(discriminator="kind")]
 
-__all__ = ["EMA", "SGD", "Optimizer", "holding"]
+__all__ = ["EMA", "SGD", "Muon", "Optimizer", "holding"]

@@ -1,10 +1,11 @@
 """Stochastic gradient descent with momentum."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import torch
 from pydantic import model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from residua.schedule import Clock, Fraction, NonNegative, at, extremes
 from residua.value import Value
@@ -32,22 +33,19 @@ class SGD(Value):
 
     def build(self, network: nn.Module) -> torch.optim.Optimizer:
         """An optimiser of the network's trainable parameters, at the values of step 0."""
-        trained = [weight for weight in network.parameters() if weight.requires_grad]
-        weights = [weight for weight in trained if weight.ndim > 1]
-        others = [weight for weight in trained if weight.ndim <= 1]
-        groups = [
-            {"params": weights, "decays": True},
-            {"params": others, "decays": self.decayed == "all"},
-        ]
+        groups = self.groups(weight for weight in network.parameters() if weight.requires_grad)
         optimizer = torch.optim.SGD(
-            [group for group in groups if group["params"]],
-            lr=0.1,
-            momentum=0.9,
-            nesterov=self.nesterov,
-            fused=True,
+            groups, lr=0.1, momentum=0.9, nesterov=self.nesterov, fused=True
         )
         self.set_clock(optimizer, Clock(0, 1, 1))
         return optimizer
+
+    def groups(self, parameters: Iterable[Tensor]) -> list[dict[str, Any]]:
+        """The parameters in groups that are decayed or not."""
+        split: dict[bool, list[Tensor]] = {True: [], False: []}
+        for weight in parameters:
+            split[self.decayed == "all" or weight.ndim > 1].append(weight)
+        return [{"params": found, "decays": decays} for decays, found in split.items() if found]
 
     def set_clock(self, optimizer: torch.optim.Optimizer, clock: Clock) -> None:
         """Give the optimiser the rate, momentum and decay of this moment."""

@@ -1,0 +1,42 @@
+"""CIFAR-100 and CIFAR-10 (Krizhevsky, Learning Multiple Layers of Features, 2009)."""
+
+from pathlib import Path
+from typing import Literal
+
+from residua.data import archive
+from residua.data.source import Source
+from residua.data.split import Splits
+
+
+class Cifar100(Source):
+    """50,000 + 10,000 images, 32 x 32, of 100 classes in 20 superclasses."""
+
+    kind: Literal["cifar100"] = "cifar100"
+    root: Path | None = None
+    """Where cifar-100-python is; else $RESIDUA_DATA, else the user's cache."""
+
+    @property
+    def class_count(self) -> int:
+        """100."""
+        return 100
+
+    def read(self) -> Splits:
+        """Read the archive. Raises UserError where it is missing or damaged."""
+        return archive.load(archive.CIFAR100, archive.home(self.root))
+
+
+class Cifar10(Source):
+    """50,000 + 10,000 images, 32 x 32, of 10 classes."""
+
+    kind: Literal["cifar10"] = "cifar10"
+    root: Path | None = None
+    """Where cifar-10-batches-py is; else $RESIDUA_DATA, else the user's cache."""
+
+    @property
+    def class_count(self) -> int:
+        """10."""
+        return 10
+
+    def read(self) -> Splits:
+        """Read the archive. Raises UserError where it is missing or damaged."""
+        return archive.load(archive.CIFAR10, archive.home(self.root))

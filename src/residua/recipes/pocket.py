@@ -1,0 +1,46 @@
+"""The most accurate network in ten minutes on two CPU cores.
+
+    residua train pocket
+"""
+
+from residua.augment import AlternatingFlip, Crop
+from residua.loss import CrossEntropy
+from residua.models import Architecture, MaxPool, Plain, Whitened
+from residua.optim import SGD, Muon
+from residua.recipe import Recipe
+from residua.schedule import Linear, Phases
+
+recipe = Recipe(
+    name="pocket",
+    augmentation=(Crop(padding=4, mode="reflect"), AlternatingFlip()),
+    image_size=Phases(until=(1, 4, 6, 7), numbers=(16, 20, 24, 28, 32)),
+    architecture=Architecture(
+        stem=Whitened(),
+        depths=(1, 1, 1),
+        widths=(64, 192, 384),
+        strides=(2, 2, 2),
+        downsampling="pooled",
+        block=Plain(),
+        activation="silu",
+        norm_momentum=0.4,
+        norm_gain=False,
+        pooling=MaxPool(),
+        head_bias=False,
+        head_deviation=1 / 384,
+        initialisation="identity",
+    ),
+    loss=CrossEntropy(label_smoothing=0.2),
+    optimizer=Muon(
+        lr=Linear(start=0.24, end=0),
+        momentum=0.6,
+        rest=SGD(
+            lr=Linear(start=0.1, end=0), momentum=0.85, nesterov=True, weight_decay=0.01
+        ),
+    ),
+    epochs=8,
+    batch_size=512,
+    last_batch="drop",
+    evaluate_every=8,
+    views="mirrored",
+    precision="bfloat16",
+)

@@ -1,0 +1,11 @@
+from pathlib import Path
+
+import pytest
+
+from residua.data import Cifar100, Splits
+
+
+@pytest.fixture(scope="session")
+def cifar100(cifar100_root: Path) -> Splits:
+    """The real data set, read once."""
+    return Cifar100(root=cifar100_root).load(seed=0)

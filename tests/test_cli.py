@@ -1,0 +1,142 @@
+"""The command line, as a person types it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from residua.cli import main
+
+SMALL = [
+    "--epochs", "2", "--data.train", "200", "--data.test", "100", "--device", "cpu",
+    "--architecture.widths", "[4, 4, 8]", "--architecture.stem.width", "4",
+]  # fmt: skip
+
+
+def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a command says that exits 2: one line."""
+    with pytest.raises(SystemExit) as exit_:
+        main(words)
+    said = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert said.startswith("residua: ")
+    assert said.count("\n") == 1
+    return said
+
+
+def test_train_resume_evaluate_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(tmp_path / "run")
+    main(["train", "quickstart", *SMALL, "--run", run, "--until-epoch", "1"])
+    out = capsys.readouterr().out
+    assert "Saved after step 2" in out
+    assert f"residua resume {run}" in out.replace("\n", "")
+    main(["resume", run])
+    out = capsys.readouterr().out
+    assert re.search(r"last epoch +2 +\d+\.\d\d %", out)
+    assert "chosen on the test set itself" in out
+    last = out.strip().splitlines()[-1]
+    assert last.endswith(".html")
+    assert Path(last).is_file()
+    main(["resume", run])
+    assert "finished" in capsys.readouterr().out
+    main(["evaluate", run, "--checkpoint", "last"])
+    out = capsys.readouterr().out
+    assert re.search(r"test set, last epoch \(2\).*accuracy \d+/100 \(\d+\.\d\d %\)", out)
+    main(["report", run])
+    assert capsys.readouterr().out.strip().endswith("report.html")
+
+
+def test_mistakes_exit_2_with_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIDUA_DATA", str(tmp_path / "nothing"))
+    run = ["--run", str(tmp_path / "run")]
+    assert "did you mean resnet44" in fails(capsys, "train", "resnet4")
+    assert "did you mean epochs" in fails(capsys, "train", "quickstart", "--epoch", "3")
+    assert "residua data get cifar100" in fails(capsys, "train", "resnet44", *run)
+    said = fails(capsys, "train", "quickstart", *run, "--data.train", "20")
+    assert "batch of 128 is larger than the training set of 20 images" in said
+    said = fails(capsys, "train", "quickstart", *SMALL, *run, "--device", "tpu")
+    assert "no device 'tpu' here; there are" in said
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").touch()
+    full = ["--run", str(tmp_path / "full")]
+    assert "is not empty" in fails(capsys, "train", "quickstart", *SMALL, *full)
+    under = ["--run", str(tmp_path / "full/file/run")]
+    assert "cannot make the run" in fails(capsys, "train", "quickstart", *SMALL, *under)
+    assert "holds no run" in fails(capsys, "resume", str(tmp_path / "gone"))
+    assert "holds no run" in fails(capsys, "evaluate", str(tmp_path))
+    assert "holds no run" in fails(capsys, "report", str(tmp_path))
+    assert "Did you mean" in fails(capsys, "trian", "quickstart")
+    assert "recipe" in fails(capsys, "train").lower()
+    assert "--until-epoch" in fails(capsys, "train", "quickstart", "--until-epoch", "soon")
+    assert "missing" in subprocess_of(["data", "verify", "cifar100"]).stdout
+
+
+def test_a_run_that_exists_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["--run", str(tmp_path / "run")]
+    main(["train", "quickstart", *SMALL, *run, "--until-epoch", "1"])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    capsys.readouterr()
+    assert "residua resume" in fails(capsys, "train", "quickstart", *SMALL, *run)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+
+def test_recipes_and_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["recipes"])
+    out = capsys.readouterr().out
+    assert {"resnet44", "resnet44v2", "wrn28_10", "resnet26w", "resnet34", "quickstart"} <= set(
+        out.split()
+    )
+    main(["recipes", "resnet44"])
+    assert "label_smoothing: 0.1" in capsys.readouterr().out
+    main(["summary", "resnet44"])
+    out = capsys.readouterr().out
+    assert "30,032,292" in out
+    assert "114.56 MiB" in out
+    main(["summary", "resnet44", "--architecture.attention.kind", "squeeze_excitation"])
+    assert "30,032,292" not in capsys.readouterr().out
+
+
+def subprocess_of(words: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "residua", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; from residua.cli import main; main(['--help']); "
+        "sys.exit(3 if 'torch' in sys.modules or 'pydantic' in sys.modules else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in ("train", "resume", "evaluate", "report", "recipes", "summary", "data"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_say_how_to_resume(number: signal.Signals, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ["train", "quickstart", *SMALL, "--epochs", "5000", "--run", str(run)]
+    command = [sys.executable, "-m", "residua", *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    for _ in range(600):
+        if (run / "log.jsonl").exists():
+            break
+        time.sleep(0.1)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else 0), err
+    assert f"residua resume {run}" in out.replace("\n", "")
+    assert list((run / "checkpoints").glob("step-*.safetensors"))
