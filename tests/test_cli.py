@@ -67,7 +67,7 @@ def test_mistakes_exit_2_with_one_line(
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()
     full = ["--run", str(tmp_path / "full")]
-    assert "is not empty" in fails(capsys, "train", "quickstart", *SMALL, *full)
+    assert "not empty" in fails(capsys, "train", "quickstart", *SMALL, *full)
     under = ["--run", str(tmp_path / "full/file/run")]
     assert "cannot make the run" in fails(capsys, "train", "quickstart", *SMALL, *under)
     assert "holds no run" in fails(capsys, "resume", str(tmp_path / "gone"))

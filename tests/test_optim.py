@@ -5,7 +5,8 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from residua.optim import EMA, SGD, holding
+from residua.optim import EMA, SGD, Muon, holding
+from residua.optim.muon import orthogonalised
 from residua.schedule import Clock, Linear
 
 
@@ -87,3 +88,40 @@ def test_holding_other_weights_gives_the_own_ones_back() -> None:
     assert torch.equal(net[0].weight, own)
     with holding(net, {}):
         assert torch.equal(net[0].weight, own)
+
+
+def test_orthogonalised_filters_have_singular_values_near_one() -> None:
+    torch.manual_seed(0)
+    for shape in ((16, 4, 3, 3), (64, 4, 3, 3)):
+        values = torch.linalg.svdvals(orthogonalised(torch.randn(shape), 6).flatten(1))
+        assert 0.5 < values.min() < values.max() < 1.4
+    gradient = torch.randn(8, 4, 3, 3)
+    left, _, right = torch.linalg.svd(gradient.flatten(1), full_matrices=False)
+    nearest, ours = left @ right, orthogonalised(gradient, 6).flatten(1)
+    assert torch.cosine_similarity(nearest.flatten(), ours.flatten(), dim=0) > 0.98
+
+
+def test_muon_moves_filters_by_its_rule_and_the_rest_by_sgd() -> None:
+    ours, theirs = network(), network()
+    recipe = Muon(lr=0.2, momentum=0.6, rest=SGD(lr=0.01, momentum=0.8, nesterov=True))
+    optimizer = recipe.build(ours)
+    reference = torch.optim.SGD(
+        [weight for weight in theirs.parameters() if weight.ndim != 4],
+        0.01, 0.8, nesterov=True, weight_decay=5e-4,
+    )  # fmt: skip
+    filters, momentum = theirs[0].weight, torch.zeros_like(theirs[0].weight)
+    for step in range(3):
+        descend(ours, optimizer, 1)
+        images = torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+        theirs.zero_grad()
+        theirs(images).square().sum().backward()
+        reference.step()
+        with torch.no_grad():
+            assert filters.grad is not None
+            momentum = 0.6 * momentum + filters.grad
+            ahead = filters.grad + 0.6 * momentum
+            filters.mul_(len(filters) ** 0.5 / filters.norm())
+            filters.sub_(0.2 * orthogonalised(ahead, 3))
+        for name, value in ours.named_parameters():
+            wanted = theirs.get_parameter(name)
+            torch.testing.assert_close(value, wanted, atol=1e-3, rtol=1e-2, msg=f"{name} {step}")

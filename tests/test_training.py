@@ -41,6 +41,24 @@ EVERYTHING = {
     "loss__label_smoothing": 0.1,
 }
 
+SHORT = {
+    "augmentation": [{"kind": "alternating_flip"}],
+    "architecture": {
+        "stem": {"kind": "whitened"},
+        "depths": [1, 1],
+        "widths": [8, 12],
+        "strides": [2, 2],
+        "block": {"kind": "plain"},
+        "downsampling": "pooled",
+        "activation": "silu",
+        "norm_gain": False,
+        "initialisation": "identity",
+    },
+    "optimizer": {"kind": "muon", "lr": {"kind": "linear", "start": 0.2, "end": 0}},
+    "precision": "bfloat16",
+    "last_batch": "drop",
+}
+
 
 def finish(recipe: Recipe, path: Path) -> dict:
     *_, end = train(recipe, path)
@@ -72,7 +90,7 @@ def test_golden_curve(tiny: Tiny, tmp_path: Path) -> None:
     assert losses == pytest.approx(GOLDEN, rel=5e-4)
 
 
-@pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize("changes", [{}, EVERYTHING, SHORT], ids=["plain", "everything", "short"])
 @pytest.mark.parametrize("stops", [(4,), (2,), (1, 5, 6, 8)], ids=str)
 def test_resumption_is_exact(
     tiny: Tiny, tmp_path: Path, changes: dict, stops: tuple[int, ...]

@@ -34,11 +34,10 @@ def main(words: Sequence[str] | None = None) -> None:
         _fail(str(error))
     except UserError as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
 
 
 def _fail(message: str, status: int = 2) -> None:

@@ -33,16 +33,9 @@ class Run:
         Raises:
             UserError: it exists already, or cannot be made.
         """
+        ensure_vacant(path)
         run = cls(path)
-        if (path / "recipe.json").exists():
-            raise UserError(
-                f"{path} holds a run already: `residua resume {path}`, or another --run"
-            )
         try:
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise UserError(
-                    f"{path} exists and is not an empty directory: choose another --run"
-                )
             for directory in (run.checkpoints, run.evidence, run.report):
                 directory.mkdir(parents=True)
             write(path / "recipe.json", recipe.model_dump_json(indent=2) + "\n")
@@ -145,6 +138,21 @@ class Run:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def ensure_vacant(path: Path) -> None:
+    """Do nothing where a run can be made.
+
+    Raises:
+        UserError: a run or something else is there, or cannot be looked at.
+    """
+    try:
+        if (path / "recipe.json").exists():
+            raise UserError(f"{path} holds a run: `residua resume {path}`, or another --run")
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{path} is there already and not empty: choose another --run")
+    except OSError as error:
+        raise UserError(f"cannot make the run {path}: {error.strerror}") from None
 
 
 def write(path: Path, text: str) -> None:

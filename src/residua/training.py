@@ -18,7 +18,7 @@ from residua.evaluation import PRECISIONS, Evaluation
 from residua.evidence import keep_predictions, keep_samples
 from residua.models import set_clock
 from residua.recipe import Recipe
-from residua.run import Run
+from residua.run import Run, ensure_vacant
 from residua.schedule import Clock, at
 from residua.seed import derive
 from residua.setting import Setting, prepare
@@ -81,6 +81,7 @@ def train(recipe: Recipe, path: Path | str, until: Until = lambda _: False) -> I
     Raises:
         UserError: what the user has to change; before anything is written, where that can be.
     """
+    ensure_vacant(Path(path))
     setting, state = prepare(recipe)
     run = Run.create(Path(path), recipe)
     run.record("environment.json", environment(setting.device, recipe.seed))

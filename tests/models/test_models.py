@@ -14,11 +14,14 @@ from residua.models import (
     Basic,
     Bottleneck,
     MaxPool,
+    Plain,
     PreActivation,
     Projection,
     SqueezeExcitation,
     Stem,
+    Whitened,
     ZeroPadding,
+    fit,
     set_clock,
     summarise,
     wide,
@@ -224,3 +227,46 @@ def test_any_point_of_the_space_runs_and_survives_json(
     assert logits.shape == (2, 7)
     logits.sum().backward()
     assert all(weight.grad is not None for weight in network.parameters())
+
+
+def test_plain_block() -> None:
+    block = Plain(convolutions=2).build(4, 4, 1, style()).eval()
+    hidden = F.relu(block.branch[1](block.branch[0](IMAGES)))
+    hidden = F.relu(block.branch[4](block.branch[3](hidden)))
+    torch.testing.assert_close(block(IMAGES), IMAGES + hidden)
+
+
+def test_whitened_stem_whitens_the_patches_it_was_fitted_to() -> None:
+    generator = torch.Generator().manual_seed(0)
+    smooth = F.avg_pool2d(torch.randn(200, 3, 18, 18, generator=generator), 3, 1)
+    network = Architecture(stem=Whitened(epsilon=1e-9), depths=(1,), widths=(8,)).build(10)
+    fit(network, smooth)
+    whitening = network.stem[0]
+    assert not whitening.weight.requires_grad
+    out = whitening(smooth).transpose(0, 1).flatten(1)
+    assert out.shape[0] == 24
+    covariance = out[:12] @ out[:12].T / out.shape[1]
+    torch.testing.assert_close(covariance, torch.eye(12), atol=0.02, rtol=0)
+    assert torch.equal(out[12:], -out[:12])
+
+
+def test_pooled_stages_and_identity_initialisation() -> None:
+    network = Architecture(
+        stem=Stem(width=4),
+        depths=(1, 2),
+        widths=(8, 8),
+        strides=(1, 2),
+        block=Plain(),
+        downsampling="pooled",
+        norm_gain=False,
+        head_bias=False,
+        head_deviation=1e-3,
+        initialisation="identity",
+    ).build(10)
+    first, pool, norm, _, *blocks = network.stages[1]
+    assert (pool.kernel_size, len(blocks)) == (2, 2)
+    assert not norm.weight.requires_grad
+    torch.testing.assert_close(first(IMAGES.repeat(1, 2, 1, 1)), IMAGES.repeat(1, 2, 1, 1))
+    assert network.head[-1].bias is None
+    assert network.head[-1].weight.std().item() == pytest.approx(1e-3, rel=0.3)
+    assert network(torch.randn(2, 3, 32, 32)).shape == (2, 10)
