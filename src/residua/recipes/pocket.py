@@ -13,7 +13,7 @@ from residua.schedule import Linear, Phases
 recipe = Recipe(
     name="pocket",
     augmentation=(Crop(padding=4, mode="reflect"), AlternatingFlip()),
-    image_size=Phases(until=(1, 4, 6, 7), numbers=(16, 20, 24, 28, 32)),
+    image_size=Phases(until=(1, 4, 6, 8), numbers=(16, 20, 24, 28, 32)),
     architecture=Architecture(
         stem=Whitened(),
         depths=(1, 1, 1),
@@ -37,10 +37,10 @@ recipe = Recipe(
             lr=Linear(start=0.1, end=0), momentum=0.85, nesterov=True, weight_decay=0.01
         ),
     ),
-    epochs=8,
+    epochs=9,
     batch_size=512,
     last_batch="drop",
-    evaluate_every=8,
+    evaluate_every=9,
     views="mirrored",
     precision="bfloat16",
 )

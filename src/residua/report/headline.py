@@ -1,0 +1,93 @@
+"""The figures that come first, and what has to be said of them."""
+
+from typing import Any
+
+from residua.report.history import History
+from residua.report.structure import Structure
+from residua.report.table import Card
+from residua.report.words import count, duration, epoch, percent, scaled
+from residua.run import Run
+
+CHOSEN = {
+    "test": "The best epoch was chosen by its accuracy on the test set itself, so its figure "
+    "flatters. The last epoch's figure is not chosen: quote that one.",
+    "holdout": "The best epoch was chosen on the holdout set; the test set had no part in it.",
+}
+
+
+def cards(run: Run, history: History, structure: Structure | None) -> list[Card]:
+    """The figures of a run, finished or not; fewer where there are fewer."""
+    result = run.result
+    found = _unfinished(run, history) if result is None else _finished(result)
+    if history.target is not None:
+        reached = history.reached
+        place = f"reached in epoch {reached['epoch']}" if reached else "not reached"
+        found.append(Card("Target", f"{history.target:g} %", f"{place} ({history.monitored} set)"))
+    if history.records:
+        seconds = sum(record["seconds"] for record in history.records)
+        images = sum(r["seconds"] * r["images_per_second"] for r in history.records)
+        waited = sum(record.get("evaluation_seconds", 0.0) for record in history.records)
+        device = str(run.environment.get("device", "device unknown"))
+        found += [
+            Card("Training time", duration(seconds), f"and {duration(waited)} of evaluation"),
+            Card("Speed", f"{count(images / max(seconds, 1e-9))} images/s", device),
+        ]
+    if structure is not None:
+        summary = structure.summary
+        adds = f"{scaled(summary.multiply_adds)} multiply-adds an image"
+        found.append(Card("Parameters", scaled(summary.parameters), adds))
+    return found
+
+
+def _finished(result: dict[str, Any]) -> list[Card]:
+    last, best = result["last"], result["best"]
+    chosen = f"{epoch(best['epoch'])}, chosen on {result['selected_on']}"
+    top5 = f"best epoch {percent(best['test_top5'])}"
+    return [
+        Card("Test accuracy, last epoch", percent(last["test_accuracy"]), epoch(last["epoch"])),
+        Card("Test accuracy, best epoch", percent(best["test_accuracy"]), chosen),
+        Card("Top-5, last epoch", percent(last["test_top5"]), top5),
+    ]
+
+
+def _unfinished(run: Run, history: History) -> list[Card]:
+    done = history.last["epoch"] if history.last else 0
+    split, best = history.monitored.capitalize(), history.best
+    found = [Card("Epochs so far", f"{done} of {run.recipe.epochs}", "unfinished")]
+    if best is not None:
+        latest = history.evaluated[-1]
+        top5 = percent(latest[f"{history.monitored}_top5"])
+        latest_accuracy, best_accuracy = history.accuracy(latest), history.accuracy(best)
+        place = epoch(latest["epoch"])
+        found += [
+            Card(f"{split} accuracy, latest", percent(latest_accuracy), place),
+            Card(f"{split} accuracy, best so far", percent(best_accuracy), epoch(best["epoch"])),
+            Card("Top-5, latest", top5, place),
+        ]
+    return found
+
+
+def notes(run: Run, history: History) -> list[str]:
+    """Sentences on how the figures came about."""
+    recipe, result = run.recipe, run.result
+    found = []
+    if result is None:
+        done = history.last["epoch"] if history.last else 0
+        found.append(
+            f"This run is unfinished: {done} of {recipe.epochs} epochs are logged. "
+            "The figures are those so far."
+        )
+    else:
+        found.append(CHOSEN[result["selected_on"]])
+        if result["epochs"] < result["epochs_planned"]:
+            found.append(
+                f"The training stopped early, after {result['epochs']} of "
+                f"{result['epochs_planned']} planned epochs."
+            )
+    if recipe.views == "mirrored":
+        found.append(
+            "Every evaluation sees each image and its mirror image, and averages their logits."
+        )
+    if recipe.average is not None:
+        found.append("What is evaluated is the average of the weights, not the last weights.")
+    return found
