@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint types clean
+.PHONY: quickstart test lint types records clean
 
 quickstart: .stamps/core
 	$(BIN)/residua train quickstart
@@ -17,6 +17,9 @@ lint: .stamps/dev
 
 types: .stamps/dev
 	$(BIN)/mypy
+
+records: .stamps/core
+	@$(BIN)/python benchmarks/records.py
 
 clean:
 	rm -rf $(VENV) .stamps

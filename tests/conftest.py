@@ -10,7 +10,6 @@ import torch
 
 from residua.recipe import Recipe
 from residua.recipe_forms import override, validated
-from residua.state import Record
 
 torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
 
@@ -29,7 +28,11 @@ TINY = {
     "name": "tiny",
     "data": {"kind": "shapes100", "train": 200, "test": 100},
     "augmentation": [{"kind": "crop", "padding": 2}, {"kind": "flip"}],
-    "architecture": {"stem": {"width": 4}, "depths": [1, 1], "widths": [4, 8]},
+    "architecture": {
+        "stem": {"kind": "convolution", "width": 4},
+        "depths": [1, 1],
+        "widths": [4, 8],
+    },
     "optimizer": {"kind": "sgd", "lr": {"kind": "cosine", "start": 0.1}, "weight_decay": 1e-4},
     "epochs": 3,
     "batch_size": 64,
@@ -46,9 +49,3 @@ def tiny() -> Callable[..., Recipe]:
         return validated(override(TINY, pairs))
 
     return changed
-
-
-def comparable(log: list[Record]) -> list[Record]:
-    """A log without what no two trainings have in common: times and memory."""
-    apart = ("seconds", "evaluation_seconds", "images_per_second", "memory_mib")
-    return [{key: each[key] for key in each if key not in apart} for each in log]

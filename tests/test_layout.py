@@ -18,6 +18,7 @@ ORDER = [
     ["device", "environment", "state", "evaluation"],
     ["run", "setting"],
     ["evidence"],
+    ["epochs"],
     ["training"],
     ["report", "console"],
     ["cli"],

@@ -27,7 +27,7 @@ from residua.training import EpochDone, Event, Finished, Started, Stepped, Stopp
 REFRESH = 0.25
 """Seconds between looks at the loss: each look makes the device wait."""
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -109,7 +109,9 @@ def epoch_line(record: Record, epochs: int, best: bool) -> str:
     parts.append(f"rate {record['lr']:.5f}")
     parts.append(f"{record['seconds']:.0f} s")
     parts.append(f"{record['images_per_second']:,.0f} images/s")
-    return "  ".join(parts) + ("  [green]best[/]" if best else "")
+    parts += ["[green]best[/]"] * best
+    parts += ["[bold green]target reached[/]"] * record.get("target_reached", False)
+    return "  ".join(parts)
 
 
 def show_result(end: Finished) -> None:

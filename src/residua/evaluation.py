@@ -81,18 +81,16 @@ def evaluate(
             logits = forward(batch)
             if views == "mirrored":
                 logits = (logits + forward(batch.flip(3))) / 2
-        logits = logits.float()
         losses.append(F.cross_entropy(logits, labels, reduction="sum"))
         best = logits.softmax(1).topk(min(5, logits.shape[1]))
         predicted.append(best.indices[:, 0])
         confidence.append(best.values[:, 0])
         top5.append((best.indices == labels[:, None]).any(1).sum())
     guess = torch.cat(predicted)
-    share = 100 / max(1, len(split))
     return Evaluation(
-        loss=float(torch.stack(losses).double().sum()) / max(1, len(split)),
-        accuracy=int((guess == split.labels).sum()) * share,
-        top5=int(torch.stack(top5).sum()) * share,
+        loss=float(torch.stack(losses).double().sum()) / len(split),
+        accuracy=100 * int((guess == split.labels).sum()) / len(split),
+        top5=100 * int(torch.stack(top5).sum()) / len(split),
         predicted=guess.cpu(),
         confidence=torch.cat(confidence).cpu(),
     )

@@ -69,6 +69,12 @@ class Run:
         return self._json("environment.json") if self._has("environment.json") else {}
 
     @property
+    def provenance(self) -> dict[str, Any]:
+        """The data the run was begun with, as `Setting.provenance`; empty where not known."""
+        found: dict[str, Any] = self._json("data.json") if self._has("data.json") else {}
+        return found
+
+    @property
     def result(self) -> dict[str, Any] | None:
         """The final figures; None while the run is unfinished."""
         return self._json("result.json") if self._has("result.json") else None

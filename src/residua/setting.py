@@ -52,6 +52,26 @@ class Setting:
         return "holdout" if self.splits.holdout else "test"
 
     @property
+    def provenance(self) -> dict[str, Any]:
+        """What was trained on: classes, normalisation, and each split's size and SHA-256."""
+        splits = {
+            "train": self.splits.train,
+            "holdout": self.splits.holdout,
+            "test": self.splits.test,
+        }
+        return {
+            "classes": list(self.splits.train.classes),
+            "normalisation": {
+                name: list(values) for name, values in self.pipeline.normalisation._asdict().items()
+            },
+            "splits": {
+                name: {"images": len(split), "sha256": split.checksum}
+                for name, split in splits.items()
+                if split is not None
+            },
+        }
+
+    @property
     def memory_format(self) -> torch.memory_format:
         """The layout of images and filters."""
         return MEMORY_FORMATS[self.recipe.memory_format]

@@ -1,6 +1,5 @@
 """The training loop: an iterator of events, which whoever iterates may show, log or ignore."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from residua.device import peak_memory
 from residua.environment import environment
+from residua.epochs import best_epoch, finish, finish_epoch, is_over
 from residua.errors import UserError
 from residua.evaluation import PRECISIONS, Evaluation
-from residua.evidence import keep_predictions, keep_samples
+from residua.evidence import keep_samples
 from residua.models import set_clock
 from residua.recipe import Recipe
 from residua.run import Run, ensure_vacant
@@ -85,6 +84,7 @@ def train(recipe: Recipe, path: Path | str, until: Until = lambda _: False) -> I
     setting, state = prepare(recipe)
     run = Run.create(Path(path), recipe)
     run.record("environment.json", environment(setting.device, recipe.seed))
+    run.record("data.json", setting.provenance)
     keep_samples(run, setting, state)
     yield from _loop(run, setting, state, until)
 
@@ -99,6 +99,8 @@ def resume(path: Path | str, until: Until = lambda _: False) -> Iterator[Event]:
     """
     run = Run.open(Path(path))
     setting, state = prepare(run.recipe)
+    if run.provenance not in ({}, setting.provenance):
+        raise UserError(f"{path} was begun with other images than those that are there now")
     if run.saved:
         state.load(run.saved[-1])
     run.rewind(state.history)
@@ -111,14 +113,14 @@ def _loop(run: Run, setting: Setting, state: State, until: Until) -> Iterator[Ev
     while True:
         epoch, into = divmod(state.step, setting.batches.steps_per_epoch)
         if into == 0 and epoch > len(state.history):
-            record = _finish_epoch(setting, state, evaluations)
+            record = finish_epoch(setting, state, evaluations)
             best = epoch == best_epoch(setting, state)
             run.append(record)
             if best or is_over(setting, state) or epoch % setting.recipe.save_every == 0:
                 run.save(state, best, setting.recipe.keep_last)
             yield EpochDone(record, best)
         if is_over(setting, state):
-            yield Finished(_finish(run, setting, state, evaluations))
+            yield Finished(finish(run, setting, state, evaluations))
             return
         if until(setting.clock(state)):
             run.save(state, False, setting.recipe.keep_last)
@@ -146,7 +148,6 @@ def _step(setting: Setting, state: State) -> Tensor:
     mixed = PRECISIONS.get(recipe.precision)
     with torch.autocast(device.type, mixed, enabled=mixed is not None):
         logits = setting.forward(images)
-    logits = logits.float()
     loss = recipe.loss(logits, targets)
     torch.autograd.backward(state.scaler.scale(loss))
     state.scaler.unscale_(state.optimizer)
@@ -165,111 +166,3 @@ def _step(setting: Setting, state: State) -> Tensor:
         state.tally += torch.stack([loss * count, correct, torch.full_like(loss, count), norm])
     state.step += 1
     return loss.detach()
-
-
-def _finish_epoch(setting: Setting, state: State, evaluations: dict[int, Evaluation]) -> Record:
-    """Evaluate where due, add the epoch to the history, and begin the next one's tally."""
-    recipe, per_epoch = setting.recipe, setting.batches.steps_per_epoch
-    epoch = state.step // per_epoch
-    waited = time.perf_counter()
-    loss, correct, seen, norm = state.tally.tolist()
-    seconds = state.seconds + time.perf_counter() - waited
-    if not math.isfinite(loss) or not math.isfinite(norm):
-        raise UserError(
-            f"the loss is not finite in epoch {epoch}: lower --optimizer.lr or set --clip-norm"
-        )
-    record: Record = {
-        "epoch": epoch,
-        "step": state.step,
-        "train_loss": loss / seen,
-        "train_accuracy": 100 * correct / seen,
-        "lr": state.optimizer.param_groups[0]["lr"],
-        "grad_norm": norm / per_epoch,
-        "seconds": seconds,
-        "images_per_second": seen / seconds,
-    }
-    if epoch % recipe.evaluate_every == 0 or state.step >= setting.steps:
-        started, split = time.perf_counter(), setting.monitored_name
-        evaluation = setting.evaluate(state, setting.monitored)
-        evaluations[epoch] = evaluation
-        record |= {
-            f"{split}_loss": evaluation.loss,
-            f"{split}_accuracy": evaluation.accuracy,
-            f"{split}_top5": evaluation.top5,
-            "evaluation_seconds": time.perf_counter() - started,
-        }
-    record["memory_mib"] = peak_memory(setting.device)
-    state.history.append(record)
-    for old in evaluations.keys() - {epoch, best_epoch(setting, state)}:
-        del evaluations[old]
-    state.tally.zero_()
-    state.seconds = 0.0
-    return record
-
-
-def best_epoch(setting: Setting, state: State) -> int:
-    """The first epoch with the highest monitored accuracy; 0 before any was evaluated."""
-    accuracies = setting.accuracies(state)
-    return max(accuracies, key=lambda epoch: accuracies[epoch], default=0)
-
-
-def is_over(setting: Setting, state: State) -> bool:
-    """Whether every step is taken, or patience has run out."""
-    if state.step >= setting.steps:
-        return True
-    patience = setting.recipe.early_stopping
-    if patience is None or state.step % setting.batches.steps_per_epoch:
-        return False
-    best, bad = -math.inf, 0
-    for epoch, accuracy in setting.accuracies(state).items():
-        improved = accuracy > best + patience.min_delta
-        best = accuracy if improved else best
-        bad = 0 if improved or epoch <= patience.after else bad + 1
-    return bad >= patience.patience
-
-
-def _finish(
-    run: Run, setting: Setting, state: State, evaluations: dict[int, Evaluation]
-) -> dict[str, Any]:
-    """Evaluate the last and the best epoch on the test set, and write what the report needs."""
-    last, best = len(state.history), best_epoch(setting, state)
-    if setting.splits.holdout is not None:
-        evaluations = {}
-    tested = {last: evaluations.get(last) or setting.evaluate(state, setting.splits.test)}
-    if best not in tested:
-        if best not in evaluations:
-            state.load(run.best)
-        tested[best] = evaluations.get(best) or setting.evaluate(state, setting.splits.test)
-
-    def figures(epoch: int) -> dict[str, Any]:
-        evaluation = tested[epoch]
-        return {
-            "epoch": epoch,
-            "test_loss": evaluation.loss,
-            "test_accuracy": evaluation.accuracy,
-            "test_top5": evaluation.top5,
-        }
-
-    log, target = run.log, setting.recipe.target
-    reached = [
-        epoch
-        for epoch, accuracy in setting.accuracies(state).items()
-        if accuracy >= (target or 101)
-    ]
-    result = {
-        "recipe": setting.recipe.name,
-        "seed": setting.recipe.seed,
-        "epochs": last,
-        "epochs_planned": setting.recipe.epochs,
-        "selected_on": setting.monitored_name,
-        "views": setting.recipe.views,
-        "last": figures(last),
-        "best": figures(best),
-        "target": target,
-        "target_reached_in_epoch": reached[0] if reached else None,
-        "train_seconds": sum(record["seconds"] for record in log),
-        "evaluation_seconds": sum(record.get("evaluation_seconds", 0.0) for record in log),
-    }
-    keep_predictions(run, setting.splits.test, tested[last], tested[best])
-    run.record("result.json", result)
-    return result

@@ -278,6 +278,52 @@ def test_cutmix_equals_a_loop() -> None:
     assert 4 <= untouched <= 22
 
 
+def test_mixing_equals_kornia() -> None:
+    images, targets = torch.rand(COUNT, 3, SIDE, SIDE), torch.eye(COUNT)
+    drawn = MixUp(alpha=0.4).draw(drawing())
+    ours, _ = MixUp(alpha=0.4).apply(images, targets, drawn)
+    params = {"mixup_pairs": drawn.partner, "mixup_lambdas": 1 - drawn.share}
+    theirs = kornia.augmentation.RandomMixUpV2(p=1.0).apply_transform(images, params)
+    torch.testing.assert_close(ours, theirs)
+
+    cut = CutMix().draw(drawing())
+    assert cut.holes is not None
+    ours, _ = CutMix().apply(images, targets, cut)
+    top, left, height, width = cut.holes[:4]
+    right, bottom = left + width - 1, top + height - 1
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    boxes = torch.stack([torch.stack(corner, 1) for corner in corners], 1).float()
+    params = {"mix_pairs": cut.partner[None], "crop_src": boxes[None]}
+    theirs = kornia.augmentation.RandomCutMixV2(p=1.0, use_correct_lambda=True).apply_transform(
+        images, params
+    )
+    filled = (height * width) > 0
+    assert filled.sum() > 2
+    assert torch.equal(ours[filled], theirs[filled])
+
+
+def test_erasing_equals_kornia() -> None:
+    images = torch.rand(COUNT, 3, SIDE, SIDE)
+    drawn = RandomErasing(p=1.0).draw(drawing())
+    params = {
+        "widths": drawn.width,
+        "heights": drawn.height,
+        "xs": drawn.left,
+        "ys": drawn.top,
+        "values": torch.zeros(COUNT),
+    }
+    eraser = kornia.augmentation.RandomErasing(p=1.0)
+    theirs = eraser.apply_transform(images, params, eraser.flags)
+    assert torch.equal(RandomErasing().apply(images, drawn), theirs)
+
+
+def test_normalisation_equals_kornia() -> None:
+    images = pictures()
+    mean, std = (torch.tensor(values) for values in NORMALISATION)
+    theirs = kornia.enhance.normalize(images / 255, mean, std)
+    torch.testing.assert_close(NORMALISATION(images), theirs, atol=1e-5, rtol=1e-5)
+
+
 def test_shares_are_beta_distributed() -> None:
     share = MixUp(alpha=0.2).draw(drawing(count=20_000)).share
     assert float(share.mean()) == pytest.approx(0.5, abs=0.02)

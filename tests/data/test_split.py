@@ -121,6 +121,10 @@ def test_statistics_are_exact_where_they_are_simple() -> None:
 class Made(Source):
     own_holdout: bool = False
 
+    @property
+    def class_count(self) -> int:
+        return 4
+
     def read(self) -> Splits:
         split = numbered([i % 4 for i in range(40)])
         return Splits(split, split if self.own_holdout else None, split)

@@ -1,6 +1,5 @@
 """Which images make which batch."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from residua.errors import UserError
+from residua.seed import derive
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,8 @@ class Batches:
 def _permutation(length: int, seed: int, epoch: int) -> Tensor:
     """Shuffle an epoch: int64 (length,), not to be written to.
 
-    Seed and epoch are hashed together: added, (0, 1) and (1, 0) would be the same epoch. PCG64's
-    raw numbers stay the same in every numpy and on every machine; torch.randperm promises neither.
+    PCG64's raw numbers stay the same in every numpy and on every machine; torch.randperm promises
+    neither.
     """
-    digest = hashlib.sha256(f"batches {seed} {epoch}".encode()).digest()
-    raw = np.random.PCG64(int.from_bytes(digest, "little")).random_raw(length)
+    raw = np.random.PCG64(derive(seed, "order", epoch)).random_raw(length)
     return torch.from_numpy(raw.argsort(kind="stable"))

@@ -1,10 +1,13 @@
 """The one module that runs every architecture."""
 
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
 from torch import Tensor, nn
 
 
 class ResidualNetwork(nn.Module):
-    """A stem, stages of residual blocks, and a head.
+    """A stem, stages of residual blocks, and a head that ends in a linear layer.
 
     Args:
         stem: (N, 3, H, W) to (N, C, H, W).
@@ -17,6 +20,15 @@ class ResidualNetwork(nn.Module):
         self.stem, self.stages, self.head = stem, stages, head
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) float32 to logits (N, classes)."""
-        logits: Tensor = self.head(self.stages(self.stem(images)))
+        """(N, 3, H, W) float32 to logits (N, classes) float32, whatever the precision before."""
+        features = self.head[:-1](self.stages(self.stem(images)))
+        with _unmixed(images.device.type):
+            logits: Tensor = self.head[-1](features.float())
         return logits
+
+
+def _unmixed(device: str) -> AbstractContextManager[None]:
+    """Full precision, also within automatic mixed precision; shapes-only devices know neither."""
+    if not torch.amp.is_autocast_available(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)

@@ -1,6 +1,6 @@
 """The most accurate network in ten minutes on two CPU cores.
 
-    residua train pocket
+residua train pocket
 """
 
 from residua.augment import AlternatingFlip, Crop
@@ -12,7 +12,7 @@ from residua.schedule import Linear, Phases
 
 recipe = Recipe(
     name="pocket",
-    augmentation=(Crop(padding=4, mode="reflect"), AlternatingFlip()),
+    augmentation=(Crop(padding=2, mode="reflect"), AlternatingFlip()),
     image_size=Phases(until=(1, 4, 6, 8), numbers=(16, 20, 24, 28, 32)),
     architecture=Architecture(
         stem=Whitened(),
@@ -33,9 +33,7 @@ recipe = Recipe(
     optimizer=Muon(
         lr=Linear(start=0.24, end=0),
         momentum=0.6,
-        rest=SGD(
-            lr=Linear(start=0.1, end=0), momentum=0.85, nesterov=True, weight_decay=0.01
-        ),
+        rest=SGD(lr=Linear(start=0.1, end=0), momentum=0.85, nesterov=True, weight_decay=0.01),
     ),
     epochs=9,
     batch_size=512,
