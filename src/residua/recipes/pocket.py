@@ -1,6 +1,13 @@
-"""The most accurate network in ten minutes on two CPU cores.
+"""The best network in ten minutes on two CPU cores, everything counted.
 
-residua train pocket
+    residua train pocket
+
+Cost: 9 epochs of 50,000 images that grow from 16 to 32 pixels; meant for processors that multiply
+in bfloat16 (AVX512-BF16, AMX).
+
+Three stages of convolution, max-pool and one residual convolution behind a frozen whitening stem;
+Muon on the filters; bfloat16 convolutions; images that grow as the rate falls; evaluated once, at
+the end, on each image and its mirror image. Tuned on 5,000 held-out training images.
 """
 
 from residua.augment import AlternatingFlip, Crop
