@@ -12,20 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from residua import recipes
+from residua.published import SYSTEMS
 
 RECORDS = Path(__file__).parent.parent / "records"
-PUBLISHED = {
-    "resnet44": "80.57 last, 80.87 best",
-    "resnet44v2": "74.70 last, 74.86 best",
-    "wrn28_10": "about 82",
-    "resnet26w": "61.97 last, 62.70 best",
-    "resnet34": "75 (its target)",
-}
-"""Test accuracy in percent, from the documents that the recipes name."""
 HEADER = [
     "recipe", "published, %", "measured last, %", "measured best, %", "runs", "epochs",
     "training, s", "hardware", "record",
 ]  # fmt: skip
+
+
+def published(name: str) -> str:
+    """The published test accuracy in percent; a dash for a recipe of our own."""
+    return SYSTEMS[name].headline if name in SYSTEMS else "–"
 
 
 def finished(name: str) -> dict[str, list[Path]]:
@@ -54,7 +52,7 @@ def cells(name: str, record: str, runs: list[Path]) -> list[str]:
     views = " (mirrored views)" if results[0]["views"] == "mirrored" else ""
     return [
         f"`{name}`",
-        PUBLISHED.get(name, "–"),
+        published(name),
         spread([result["last"]["test_accuracy"] for result in results]) + views,
         spread([result["best"]["test_accuracy"] for result in results]) + views,
         str(len(runs)),
@@ -69,7 +67,7 @@ def rows() -> Iterable[list[str]]:
     """One row for every record of a recipe; one of dashes for a recipe without."""
     for name in recipes.names():
         if not (found := finished(name)):
-            yield [f"`{name}`", PUBLISHED.get(name, "–"), *["–"] * (len(HEADER) - 2)]
+            yield [f"`{name}`", published(name), *["–"] * (len(HEADER) - 2)]
         for record, runs in found.items():
             yield cells(name, record, runs)
 

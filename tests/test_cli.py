@@ -118,7 +118,16 @@ def test_help_does_not_wait_for_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("train", "resume", "evaluate", "report", "recipes", "summary", "data"):
+    for command in (
+        "train",
+        "resume",
+        "evaluate",
+        "report",
+        "compare",
+        "recipes",
+        "summary",
+        "data",
+    ):
         assert command in done.stdout
 
 

@@ -8,19 +8,20 @@ import residua
 
 SOURCE = Path(residua.__file__).parent
 ORDER = [
-    ["errors", "value", "seed"],
+    ["errors", "value", "seed", "published"],
     ["schedule"],
     ["data"],
     ["augment", "models", "loss", "optim"],
     ["recipe"],
     ["recipes"],
     ["recipe_forms"],
-    ["device", "environment", "state", "evaluation"],
-    ["run", "setting"],
+    ["device", "environment", "state", "evaluation", "gradients"],
+    ["run", "setting", "log_lines"],
     ["evidence"],
     ["epochs"],
     ["training"],
-    ["report", "console"],
+    ["report", "console", "explain", "rate_finder"],
+    ["compare", "cli_find_rate"],
     ["cli"],
     ["__main__", "__init__"],
 ]
@@ -66,7 +67,7 @@ def test_imports_go_one_way() -> None:
 
 def test_readers_of_runs_never_load_data_sets() -> None:
     for path, room in rooms().items():
-        if room == "report":
+        if room in {"report", "compare"}:
             assert not imported(path) & {"data", "training", "setting"}, path
 
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,12 @@ MISTAKES = [
     (["--precision", "int8"], "precision: input should be 'float32', 'bfloat16' or 'float16'"),
     (["--target", "120"], "target: input should be less than or equal to 100"),
     (["--image-size", "4"], "image_size must be between 8 and 512"),
+    (["--average.kind", "mean"], "'ema', 'swa'"),
+    (["--average.kind", "swa"], "average.start: is needed here"),
+    (["--average.start", "3"], "average.start: there is no such field"),
+    (["--sharpness.rho", "-1"], "sharpness.rho: must be 0 or more (got -1)"),
+    (["--architecture.attention.kind", "cbm"], "'squeeze_excitation', 'cbam'"),
+    (["--architecture.stochastic-depth", "2"], "must be between 0 and 1 (got 2)"),
     (["--data.kind", "imagenet"], "'cifar100', 'cifar10', 'folder', 'shapes100'"),
 ]
 
@@ -158,3 +166,12 @@ def test_any_words_are_parsed_or_refused(words: list[str]) -> None:
     with contextlib.suppress(UserError):
         assert len(parse(words)) <= len(words)
         assert isinstance(resolve("quickstart", words), Recipe)
+
+
+def test_every_command_of_the_documentation_is_understood() -> None:
+    page = (Path(__file__).parents[1] / "docs/recipes.md").read_text()
+    commands = re.findall(r"`residua train ([^`]*)`", page)
+    assert len(commands) > 20
+    for command in commands:
+        name, *words = shlex.split(command)
+        assert resolve(name, words) != recipes.built_in(name), command

@@ -13,6 +13,7 @@ from torch.optim import lr_scheduler as reference
 from residua.schedule import (
     Clock,
     Cosine,
+    Exponential,
     Linear,
     Number,
     OneCycle,
@@ -106,6 +107,12 @@ CASES = [
         lambda o: reference.MultiStepLR(o, [4, 9], 0.2),
         "lr",
         "epoch",
+    ),
+    (
+        Exponential(start=0.1, end=0.1 * 0.95**STEPS),
+        lambda o: reference.ExponentialLR(o, 0.95),
+        "lr",
+        "step",
     ),
     (
         Linear(start=0.01, end=0.1, epochs=5),

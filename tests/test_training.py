@@ -58,6 +58,22 @@ SHORT = {
     "last_batch": "drop",
 }
 
+SHARP = {
+    "augmentation": [
+        {"kind": "flip"},
+        {"kind": "rand_augment", "magnitude": {"kind": "linear", "start": 0, "end": 20}},
+        {"kind": "trivial_augment", "mode": "reflect"},
+        {"kind": "cutmix"},
+    ],
+    "architecture__attention": {"kind": "cbam"},
+    "architecture__dropout": 0.2,
+    "architecture__stochastic_depth": {"kind": "linear", "start": 0.5, "end": 0.2},
+    "sharpness": {"kind": "sam", "rho": {"kind": "phases", "until": [1], "numbers": [0.05, 0.1]}},
+    "average": {"kind": "swa", "start": 1, "images": 130},
+    "optimizer__lr": {"kind": "warm_restarts", "start": 0.1, "period": 1},
+    "clip_norm": 2.0,
+}
+
 
 def finish(recipe: Recipe, path: Path) -> dict:
     *_, end = train(recipe, path)
@@ -95,7 +111,9 @@ def test_golden_curve(tiny: Tiny, tmp_path: Path) -> None:
     assert losses == pytest.approx(GOLDEN, rel=5e-4)
 
 
-@pytest.mark.parametrize("changes", [{}, EVERYTHING, SHORT], ids=["plain", "everything", "short"])
+@pytest.mark.parametrize(
+    "changes", [{}, EVERYTHING, SHORT, SHARP], ids=["plain", "everything", "short", "sharp"]
+)
 @pytest.mark.parametrize("stops", [(4,), (2,), (1, 5, 6, 8)], ids=str)
 def test_resumption_is_exact(
     tiny: Tiny, tmp_path: Path, changes: dict, stops: tuple[int, ...]
@@ -145,6 +163,7 @@ def test_run_has_everything_its_readers_need(tiny: Tiny, tmp_path: Path) -> None
     log = run.log
     assert [record["epoch"] for record in log] == [1, 2, 3]
     wanted = {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr", "grad_norm",
+              "grad_norms", "last_loss", "steps", "test_images",
               "seconds", "images_per_second", "memory_mib"}  # fmt: skip
     assert all(wanted <= record.keys() for record in log)
     accuracies = [record["test_accuracy"] for record in log]

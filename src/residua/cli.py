@@ -171,7 +171,7 @@ def evaluate(
 
 
 @app.command
-def report(run: Path, /, *more: Path) -> None:
+def report(run: Path, /, *more: Path, against: str | None = None) -> None:
     """Write the report of a finished or running run; prints its path.
 
     Parameters
@@ -179,13 +179,43 @@ def report(run: Path, /, *more: Path) -> None:
     run
         The directory of the run.
     more
-        Further runs.
+        Further runs; those of the same recipe with other seeds tell the seed spread.
+    against
+        The published system to hold the run against (resnet44, resnet44v2-run1 ...); left out:
+        the one that its recipe is named after.
     """
     from residua.report import write_report
     from residua.run import Run
 
-    for path in (run, *more):
-        print(write_report(Run.open(path)))
+    runs = [Run.open(path) for path in (run, *more)]
+    for each in runs:
+        print(write_report(each, against, runs))
+
+
+@app.command
+def compare(run: Path, /, *more: Path, output: Path = Path("runs/compare")) -> None:
+    """Compare runs: recipes side by side, spread over seeds, tests of the differences.
+
+    Parameters
+    ----------
+    run
+        The directory of a run.
+    more
+        Further runs; those that differ only in seed and name count as one recipe.
+    output
+        Where to write compare.md and compare.html.
+    """
+    from residua.compare import comparison, write_comparison
+    from residua.compare.terminal import figures
+    from residua.console import console
+    from residua.run import Run
+
+    said = comparison([Run.open(path) for path in (run, *more)])
+    page = write_comparison(said, output)
+    console.print(figures(said))
+    for verdict in said.verdicts:
+        console.print(verdict, markup=False)
+    print(page)
 
 
 @app.command

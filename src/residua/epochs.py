@@ -2,12 +2,14 @@
 
 import math
 import time
+import warnings
 from typing import Any
 
 from residua.device import peak_memory
 from residua.errors import UserError
 from residua.evaluation import Evaluation
 from residua.evidence import keep_predictions
+from residua.gradients import diagnosis
 from residua.run import Run
 from residua.setting import Setting
 from residua.state import Record, State
@@ -18,7 +20,7 @@ def finish_epoch(setting: Setting, state: State, evaluations: dict[int, Evaluati
     recipe, per_epoch = setting.recipe, setting.batches.steps_per_epoch
     epoch = state.step // per_epoch
     waited = time.perf_counter()
-    loss, correct, seen, norm = state.tally.tolist()
+    loss, correct, seen, norm, last, *sums = state.tally.tolist()
     seconds = state.seconds + time.perf_counter() - waited
     if not math.isfinite(loss) or not math.isfinite(norm):
         raise UserError(
@@ -29,11 +31,21 @@ def finish_epoch(setting: Setting, state: State, evaluations: dict[int, Evaluati
         "step": state.step,
         "train_loss": loss / seen,
         "train_accuracy": 100 * correct / seen,
+        "last_loss": last,
+        "steps": per_epoch,
         "lr": state.optimizer.param_groups[0]["lr"],
         "grad_norm": norm / per_epoch,
+        "grad_norms": {
+            group: total / per_epoch
+            for group, total in zip(state.network.groups(), sums, strict=True)
+        },
         "seconds": seconds,
         "images_per_second": seen / seconds,
     }
+    warning = diagnosis(record["grad_norms"])
+    if warning is not None:
+        record["gradient_warning"] = warning
+        warnings.warn(f"epoch {epoch}: {warning}", stacklevel=2)
     if epoch % recipe.evaluate_every == 0 or state.step >= setting.steps:
         started, split = time.perf_counter(), setting.monitored_name
         evaluation = setting.evaluate(state, setting.monitored)
@@ -42,6 +54,7 @@ def finish_epoch(setting: Setting, state: State, evaluations: dict[int, Evaluati
             f"{split}_loss": evaluation.loss,
             f"{split}_accuracy": evaluation.accuracy,
             f"{split}_top5": evaluation.top5,
+            f"{split}_images": len(evaluation.predicted),
             "evaluation_seconds": time.perf_counter() - started,
         }
         before = any("target_reached" in old for old in state.history)

@@ -8,7 +8,7 @@ from residua.augment import Augmentation, Mixing
 from residua.data import Cifar100, Data
 from residua.loss import CrossEntropy
 from residua.models import Architecture
-from residua.optim import EMA, SGD, Optimizer
+from residua.optim import SAM, SGD, Average, Optimizer
 from residua.schedule import Number, extremes
 from residua.value import Value
 
@@ -59,7 +59,9 @@ class Recipe(Value):
     """What is minimised."""
     optimizer: Optimizer = SGD()
     """What moves the weights."""
-    average: EMA | None = None
+    sharpness: SAM | None = None
+    """Whether steps go by the gradients where the loss nearby is worst; costs twice the time."""
+    average: Average | None = None
     """The average of the weights that is evaluated instead of the last ones."""
     clip_norm: PositiveFloat | None = None
     """The norm that the gradient of all weights together is clipped to."""

@@ -154,6 +154,29 @@ class Linear(Value):
         return self.start, self.end
 
 
+class Exponential(Value):
+    """From `start` to `end` by the same factor at every step, then `end`: what a rate finder needs.
+
+    `torch.optim.lr_scheduler.ExponentialLR` where its gamma is the root of end / start.
+    """
+
+    kind: Literal["exponential"] = "exponential"
+    start: float = Field(gt=0)
+    end: float = Field(gt=0)
+    epochs: float | None = Field(default=None, gt=0)
+    """Epochs from start to end; the whole training (or phase) when left out."""
+    per: Literal["step", "epoch"] = "step"
+
+    def __call__(self, clock: Clock) -> float:
+        """The value at this step."""
+        share = min(1.0, clock.elapsed(self.per) / (self.epochs or clock.total()))
+        return self.start * math.pow(self.end / self.start, share)
+
+    def values(self) -> tuple[float, ...]:
+        """The extremes."""
+        return self.start, self.end
+
+
 class Steps(Value):
     """`start`, multiplied with `factor` at each milestone."""
 
@@ -239,7 +262,7 @@ class Phases(Value):
 
 
 Schedule = Annotated[
-    OneCycle | Cosine | WarmRestarts | Linear | Steps | Plateau | Phases,
+    OneCycle | Cosine | WarmRestarts | Linear | Exponential | Steps | Plateau | Phases,
     Field(discriminator="kind"),
 ]
 Number = float | Schedule
@@ -268,3 +291,4 @@ def _within(low: float, high: float, words: str) -> AfterValidator:
 NonNegative = Annotated[Number, _within(0, math.inf, "0 or more")]
 Probability = Annotated[Number, _within(0, 1, "between 0 and 1")]
 Fraction = Annotated[Number, _within(0, 0.999, "at least 0 and below 1")]
+Level = Annotated[Number, _within(0, 30, "between 0 and 30")]

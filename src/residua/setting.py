@@ -2,7 +2,7 @@
 
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from residua.augment import Draw, Normalisation, Pipeline
 from residua.data import Batches, Split, Splits, statistics
 from residua.device import choose, keep_freed_memory
-from residua.evaluation import Evaluation, evaluate, evaluating
+from residua.evaluation import PRECISIONS, Evaluation, evaluate, evaluating
 from residua.models import fit
 from residua.optim import holding
 from residua.recipe import Recipe
-from residua.schedule import Clock
+from residua.schedule import Clock, at
 from residua.seed import derive
-from residua.state import State
+from residua.state import TALLIED, State
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
@@ -86,25 +86,52 @@ class Setting:
         accuracies = list(self.accuracies(state).values())
         return Clock(state.step, self.steps, self.batches.steps_per_epoch, accuracies)
 
-    def draw(self, indices: Tensor, state: State) -> Draw:
-        """The randomness that augmentation gets at this step."""
+    def draw(self, indices: Tensor, state: State, *place: int | str) -> Draw:
+        """The randomness that augmentation gets at this step, or at another place."""
         generator = torch.Generator(self.device)
-        generator.manual_seed(derive(self.recipe.seed, "augment", state.step))
+        generator.manual_seed(derive(self.recipe.seed, *(place or ("augment", state.step))))
         height, width = self.splits.train.images.shape[-2:]
         return Draw(generator, indices, height, width, self.clock(state))
+
+    def augmented(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """The training images of a draw, (N, 3, H, W), as the network takes them; their targets."""
+        train, size = self.splits.train, self.recipe.image_size
+        images, targets = self.pipeline(
+            train.images[draw.indices],
+            train.labels[draw.indices],
+            draw,
+            None if size is None else round(at(size, draw.clock)),
+        )
+        return images.contiguous(memory_format=self.memory_format), targets
+
+    def run(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) float32 of images (N, 3, H, W), in the recipe's precision."""
+        mixed = PRECISIONS.get(self.recipe.precision)
+        with torch.autocast(self.device.type, mixed, enabled=mixed is not None):
+            return self.forward(images)
 
     def evaluate(self, state: State, split: Split) -> Evaluation:
         """The network (its averaged weights, where the recipe averages) on a split."""
         recipe = self.recipe
-        with holding(state.network, state.average), evaluating(state.network):
-            return evaluate(
-                self.forward,
-                split,
-                self.pipeline.normalisation,
-                recipe.precision,
-                recipe.views,
-                self.memory_format,
-            )
+        with holding(state.network, state.average):
+            if state.average and recipe.average is not None:
+                clock = self.clock(state)
+                recipe.average.settle(state.network, self.run, self._seen(state), clock)
+            with evaluating(state.network):
+                return evaluate(
+                    self.forward,
+                    split,
+                    self.pipeline.normalisation,
+                    recipe.precision,
+                    recipe.views,
+                    self.memory_format,
+                )
+
+    def _seen(self, state: State) -> Iterator[Tensor]:
+        """An epoch's whole batches, (N, 3, H, W) each: the same ones at each call."""
+        for step in range(self.batches.length // self.batches.batch_size):
+            indices = self.batches[step].to(self.device)
+            yield self.augmented(self.draw(indices, state, "statistics", step))[0]
 
 
 def prepare(recipe: Recipe) -> tuple[Setting, State]:
@@ -142,7 +169,7 @@ def prepare(recipe: Recipe) -> tuple[Setting, State]:
         recipe.optimizer.build(network),
         recipe.average.build(network) if recipe.average else {},
         torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16"),
-        torch.zeros(4, device=device),
+        torch.zeros(TALLIED + len(network.groups()), device=device),
     )
     return setting, state
 

@@ -11,12 +11,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from residua.errors import UserError
+from residua.models import ResidualNetwork
 
 Record = dict[str, Any]
 """One finished epoch, as the log has it."""
+TALLIED = 5
+"""Places of a tally before those of the layer groups."""
 
 
 @dataclass
@@ -26,18 +29,36 @@ class State:
     Randomness is no part of it: every draw is a pure function of the seed and the step.
     """
 
-    network: nn.Module
+    network: ResidualNetwork
     optimizer: torch.optim.Optimizer
     average: dict[str, Tensor]
     """The averaged weights; empty without averaging."""
     scaler: torch.amp.GradScaler
     tally: Tensor
-    """(4,): summed over the running epoch: loss x images, correct images, images, gradient norm."""
+    """(5 + groups,): summed over the running epoch: loss x images, correct images, images, gradient
+    norm; then the last loss; then, summed, each layer group's gradient norm."""
     step: int = 0
     seconds: float = 0.0
     """Of training in the running epoch."""
     history: list[Record] = field(default_factory=list)
     """The finished epochs."""
+
+    @torch.no_grad()
+    def count(self, loss: Tensor, correct: Tensor, images: int, norms: Tensor) -> None:
+        """Add a step to the tally, without waiting for the device.
+
+        Args:
+            loss: scalar, the mean of the batch.
+            correct: scalar, images classified correctly.
+            images: of the batch.
+            norms: (groups,), of the gradients.
+        """
+        self.tally[TALLIED - 1] = 0
+        seen = torch.full_like(loss, images)
+        norm = torch.linalg.vector_norm(norms)
+        self.tally += torch.cat(
+            [torch.stack([loss * images, correct, seen, norm, loss]).float(), norms]
+        )
 
     def save(self, path: Path) -> None:
         """Write everything to a safetensors file that is whole or not there.

@@ -8,17 +8,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_
 
 from residua.environment import environment
 from residua.epochs import best_epoch, finish, finish_epoch, is_over
 from residua.errors import UserError
-from residua.evaluation import PRECISIONS, Evaluation
+from residua.evaluation import Evaluation
 from residua.evidence import keep_samples
+from residua.gradients import norms
 from residua.models import set_clock
+from residua.optim import here
 from residua.recipe import Recipe
 from residua.run import Run, ensure_vacant
-from residua.schedule import Clock, at
+from residua.schedule import Clock
 from residua.seed import derive
 from residua.setting import Setting, prepare
 from residua.state import Record, State
@@ -127,42 +129,38 @@ def _loop(run: Run, setting: Setting, state: State, until: Until) -> Iterator[Ev
             yield Stopped(state.step)
             return
         started = time.perf_counter()
-        loss = _step(setting, state)
+        loss = step(setting, state)
         state.seconds += time.perf_counter() - started
         yield Stepped(state.step, loss, state.tally)
 
 
-def _step(setting: Setting, state: State) -> Tensor:
+def step(setting: Setting, state: State) -> Tensor:
     """One batch: augment, forward, backward, update. Returns the loss, a scalar."""
-    recipe, device, clock = setting.recipe, setting.device, setting.clock(state)
-    torch.manual_seed(derive(recipe.seed, "network", state.step))
+    recipe, clock = setting.recipe, setting.clock(state)
     set_clock(state.network, clock)
     recipe.optimizer.set_clock(state.optimizer, clock)
-    indices = setting.batches[state.step].to(device)
-    labels = setting.splits.train.labels[indices]
-    size = None if recipe.image_size is None else round(at(recipe.image_size, clock))
-    images, targets = setting.pipeline(
-        setting.splits.train.images[indices], labels, setting.draw(indices, state), size
-    )
-    images = images.contiguous(memory_format=setting.memory_format)
-    mixed = PRECISIONS.get(recipe.precision)
-    with torch.autocast(device.type, mixed, enabled=mixed is not None):
-        logits = setting.forward(images)
-    loss = recipe.loss(logits, targets)
-    torch.autograd.backward(state.scaler.scale(loss))
+    indices = setting.batches[state.step].to(setting.device)
+    images, targets = setting.augmented(setting.draw(indices, state))
+
+    def gradients() -> tuple[Tensor, Tensor]:
+        torch.manual_seed(derive(recipe.seed, "network", state.step))
+        logits = setting.run(images)
+        loss = recipe.loss(logits, targets)
+        torch.autograd.backward(state.scaler.scale(loss))
+        return loss.detach(), logits.detach()
+
+    loss, logits = (recipe.sharpness or here)(state.network, clock, gradients)
     state.scaler.unscale_(state.optimizer)
-    weights = [weight for weight in state.network.parameters() if weight.grad is not None]
-    norm = get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+    sizes = norms(state.network.groups())
     if recipe.clip_norm is not None:
-        clip_grads_with_norm_(weights, recipe.clip_norm, norm)
+        weights = state.network.parameters()
+        clip_grads_with_norm_(weights, recipe.clip_norm, torch.linalg.vector_norm(sizes))
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad()
     if recipe.average is not None:
         recipe.average.update(state.average, state.network, clock)
-    with torch.no_grad():
-        count = len(indices)
-        correct = (logits.argmax(1) == labels).sum()
-        state.tally += torch.stack([loss * count, correct, torch.full_like(loss, count), norm])
+    correct = (logits.argmax(1) == setting.splits.train.labels[indices]).sum()
+    state.count(loss, correct, len(indices), sizes)
     state.step += 1
-    return loss.detach()
+    return loss

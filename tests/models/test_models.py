@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from residua.models import (
+    CBAM,
     Architecture,
     Basic,
     Bottleneck,
@@ -26,8 +27,9 @@ from residua.models import (
     summarise,
     wide,
 )
+from residua.models.attention import SqueezeExcited
 from residua.models.blocks import ResidualBlock, Style
-from residua.models.parts import Dropout, SqueezeExcited
+from residua.models.parts import Dropout
 from residua.recipes import built_in
 from residua.schedule import Clock, Phases
 
@@ -203,7 +205,7 @@ BLOCKS = st.sampled_from(
     block=BLOCKS,
     depths=st.lists(st.integers(1, 2), min_size=1, max_size=3),
     shortcut=st.sampled_from([Projection(), Projection(kernel=3, norm=False), ZeroPadding()]),
-    attention=st.sampled_from([None, SqueezeExcitation()]),
+    attention=st.sampled_from([None, SqueezeExcitation(), CBAM()]),
     pooling=st.sampled_from([None, MaxPool()]),
 )
 @settings(max_examples=20, deadline=None)

@@ -6,6 +6,7 @@ from residua.augment.geometric import Affine, AlternatingFlip, Crop, Flip
 from residua.augment.mixing import CutMix, Mixing, MixUp
 from residua.augment.operation import Draw
 from residua.augment.pipeline import Augmentation, Normalisation, Pipeline, resize
+from residua.augment.policy import RandAugment, TrivialAugment
 
 __all__ = [
     "Affine",
@@ -22,6 +23,8 @@ __all__ = [
     "Mixing",
     "Normalisation",
     "Pipeline",
+    "RandAugment",
     "RandomErasing",
+    "TrivialAugment",
     "resize",
 ]

@@ -40,8 +40,8 @@ class ColorJitter(Pixelwise):
         """Each image with its own factors and shift."""
         brightness, contrast, saturation, hue = drawn[:, :, None, None, None].unbind(1)
         images = (images * brightness).clamp(0, 1)
-        images = _blend(images, grey(images).mean((2, 3), keepdim=True), contrast)
-        images = _blend(images, grey(images), saturation)
+        images = blend(images, grey(images).mean((2, 3), keepdim=True), contrast)
+        images = blend(images, grey(images), saturation)
         return turn_hue(images, hue) if self.hue else images
 
 
@@ -51,7 +51,8 @@ def grey(images: Tensor) -> Tensor:
     return (images * weights[:, None, None]).sum(1, keepdim=True)
 
 
-def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+def blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    """Between another image (0) and the image (1), or beyond it, kept in [0, 1]."""
     return (other + (images - other) * factor).clamp(0, 1)
 
 

@@ -8,9 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from residua.augment.operation import Draw
+from residua.augment.operation import Draw, Operation
 from residua.schedule import NonNegative, Probability
-from residua.value import Value
 
 
 class Holes(NamedTuple):
@@ -35,7 +34,7 @@ class Holes(NamedTuple):
         return (rows[:, :, None] & columns[:, None, :])[:, None]
 
 
-class Erasing(Value):
+class Erasing(Operation):
     """An augmentation that hides a rectangle."""
 
     p: Probability = 0.5

@@ -15,14 +15,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from residua.augment.operation import Draw
+from residua.augment.operation import Draw, Operation
 from residua.schedule import NonNegative, Number, Probability
-from residua.value import Value
 
 Padding = Literal["zero", "reflect"]
 
 
-class Geometric(Value):
+class Geometric(Operation):
     """An augmentation that moves pixels."""
 
     integral: ClassVar[bool] = True

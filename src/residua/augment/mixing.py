@@ -8,9 +8,8 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from residua.augment.erasing import Holes
-from residua.augment.operation import Draw
+from residua.augment.operation import Draw, Operation
 from residua.schedule import Number, Probability, extremes
-from residua.value import Value
 
 
 def _positive(number: Number) -> Number:
@@ -30,7 +29,7 @@ class Mixture(NamedTuple):
     """Where the other image shows; None where it shines through everywhere."""
 
 
-class Mixing(Value):
+class Mixing(Operation):
     """An augmentation that mixes each image with another one of its batch."""
 
     alpha: Annotated[Number, AfterValidator(_positive), Field(validate_default=True)] = 1.0

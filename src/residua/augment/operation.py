@@ -61,7 +61,15 @@ class Draw:
         return torch.randperm(self.count, generator=self.generator, device=self.generator.device)
 
 
-class Pixelwise(Value):
+class Operation(Value):
+    """Anything that a recipe's augmentation may name."""
+
+    def parts(self, draw: Draw) -> tuple["Operation", ...]:  # noqa: ARG002
+        """The operations that stand for this one at this step: itself, unless it is a policy."""
+        return (self,)
+
+
+class Pixelwise(Operation):
     """An augmentation of colours, on images (N, 3, H, W) float32 in [0, 1]."""
 
     @abstractmethod

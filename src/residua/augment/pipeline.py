@@ -23,6 +23,7 @@ from residua.augment.geometric import (
 )
 from residua.augment.mixing import CutMix, Mixing, MixUp
 from residua.augment.operation import Draw, Pixelwise
+from residua.augment.policy import RandAugment, TrivialAugment
 
 Augmentation = (
     Flip
@@ -30,6 +31,8 @@ Augmentation = (
     | Crop
     | Affine
     | ColorJitter
+    | RandAugment
+    | TrivialAugment
     | Cutout
     | CoarseDropout
     | RandomErasing
@@ -82,12 +85,13 @@ class Pipeline:
             images (N, 3, size, size) float32, normalised; targets (N, classes) float32, each row
             summing to 1.
         """
-        for run in groups([each for each in self.operations if isinstance(each, Geometric)]):
+        operations = [part for each in self.operations for part in each.parts(draw)]
+        for run in groups([each for each in operations if isinstance(each, Geometric)]):
             matrices = reduce(compose, [each.matrices(draw) for each in run])
             edges = [each.beyond for each in run if each.beyond]
             integral = all(each.integral for each in run) and images.dtype == torch.uint8
             images = resample(images, matrices, edges[0] if edges else "zero", integral)
-        colours = [each for each in self.operations if isinstance(each, Pixelwise)]
+        colours = [each for each in operations if isinstance(each, Pixelwise)]
         if colours:
             images = images.float() / 255
             for colour in colours:
@@ -97,11 +101,11 @@ class Pipeline:
         if size is not None:
             images = resize(images, size)
             draw = draw.of_size(size, size)
-        for erasing in self.operations:
+        for erasing in operations:
             if isinstance(erasing, Erasing):
                 images = erasing.apply(images, erasing.draw(draw))
         targets = F.one_hot(labels, self.classes).float()
-        for mixing in self.operations:
+        for mixing in operations:
             if isinstance(mixing, Mixing):
                 images, targets = mixing.apply(images, targets, mixing.draw(draw))
         return images, targets

@@ -1,13 +1,14 @@
 """Residual networks: one space of architectures, one module that runs them."""
 
 from residua.models.architecture import Architecture, wide
+from residua.models.attention import CBAM, SqueezeExcitation
 from residua.models.blocks import Basic, Bottleneck, Plain, PreActivation
 from residua.models.network import ResidualNetwork
 from residua.models.parts import (
     AveragePool,
     MaxPool,
     Projection,
-    SqueezeExcitation,
+    StochasticDepth,
     ZeroPadding,
     set_clock,
 )
@@ -15,6 +16,7 @@ from residua.models.stems import Stem, Whitened, fit
 from residua.models.summary import Summary, summarise
 
 __all__ = [
+    "CBAM",
     "Architecture",
     "AveragePool",
     "Basic",
@@ -26,6 +28,7 @@ __all__ = [
     "ResidualNetwork",
     "SqueezeExcitation",
     "Stem",
+    "StochasticDepth",
     "Summary",
     "Whitened",
     "ZeroPadding",

@@ -6,11 +6,11 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
-from residua.models.blocks import AnyBlock, Basic, PreActivation, Style, drop
+from residua.models.attention import Attention
+from residua.models.blocks import AnyBlock, Basic, PreActivation, Style, drop, leave_out
 from residua.models.network import ResidualNetwork
 from residua.models.parts import (
     Activation,
-    Attention,
     AveragePool,
     Pooling,
     Projection,
@@ -42,6 +42,9 @@ class Architecture(Value):
     pooling: Pooling = AveragePool()
     dropout: Probability = 0.0
     """Before the linear layer."""
+    stochastic_depth: Probability = 0.0
+    """How often the last block's branch is left out for an image while training; the blocks before
+    it are left out more rarely, in proportion to their place (arXiv:1603.09382)."""
     norm_momentum: float = Field(default=0.1, gt=0, le=1)
     """The weight of a new batch in the running statistics of batch normalisation."""
     norm_gain: bool = True
@@ -110,6 +113,7 @@ class Architecture(Value):
             self.attention.build if self.attention else None,
         )
         stem, channels, stages = self.stem.build(style), self.stem.channels, []
+        number, last_number = 0, sum(self.depths)
         for depth, width, stride in zip(self.depths, self.widths, self.all_strides, strict=True):
             blocks: list[nn.Module] = []
             if self.downsampling == "pooled":
@@ -121,7 +125,10 @@ class Architecture(Value):
                 ]
                 channels = width
             for _ in range(depth):
-                blocks.append(self.block.build(channels, width, 1 if blocks else stride, style))
+                number += 1
+                block = self.block.build(channels, width, 1 if blocks else stride, style)
+                block.branch.extend(leave_out(self.stochastic_depth, number / last_number))
+                blocks.append(block)
                 channels = self.block.channels(width)
             stages.append(nn.Sequential(*blocks))
         last = [style.norm(channels), style.activate()] if self.block.preactivated else []

@@ -8,7 +8,15 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from residua.models.parts import ACTIVATIONS, Activation, Dropout, Norm, Shortcut, convolution
+from residua.models.parts import (
+    ACTIVATIONS,
+    Activation,
+    Dropout,
+    Norm,
+    Shortcut,
+    StochasticDepth,
+    convolution,
+)
 from residua.schedule import Probability
 from residua.value import Value
 
@@ -23,7 +31,7 @@ class ResidualBlock(nn.Module):
     def __init__(
         self,
         before: nn.Module,
-        branch: nn.Module,
+        branch: nn.Sequential,
         shortcut: nn.Module,
         after: nn.Module,
         skip_activated: bool,
@@ -67,6 +75,11 @@ class Style:
 def drop(rate: Probability) -> list[nn.Module]:
     """Dropout, or nothing where the rate is constantly 0."""
     return [] if rate == 0 else [Dropout(rate)]
+
+
+def leave_out(rate: Probability, share: float) -> list[nn.Module]:
+    """Stochastic depth at a share of the rate, or nothing where the rate is constantly 0."""
+    return [] if rate == 0 else [StochasticDepth(rate, share)]
 
 
 class Block(Value):

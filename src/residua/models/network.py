@@ -26,6 +26,16 @@ class ResidualNetwork(nn.Module):
             logits: Tensor = self.head[-1](features.float())
         return logits
 
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """The trained parameters of `stem`, `stage1` ... and `head`; parts without any left out."""
+        stages = {f"stage{place}": stage for place, stage in enumerate(self.stages, 1)}
+        parts = {"stem": self.stem, **stages, "head": self.head}
+        trained = {
+            name: [weight for weight in part.parameters() if weight.requires_grad]
+            for name, part in parts.items()
+        }
+        return {name: weights for name, weights in trained.items() if weights}
+
 
 def _unmixed(device: str) -> AbstractContextManager[None]:
     """Full precision, also within automatic mixed precision; shapes-only devices know neither."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -21,7 +20,29 @@ ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 }
 
 
-class Dropout(nn.Module):
+class Fading(nn.Module):
+    """A module with a rate between 0 and 1 that may follow a schedule; `p` is its present value.
+
+    Args:
+        rate: a number or a schedule.
+        share: what the rate is multiplied with.
+    """
+
+    def __init__(self, rate: Number, share: float = 1.0) -> None:
+        super().__init__()
+        self.rate, self.share = rate, share
+        self.set_clock(Clock(0, 1, 1))
+
+    def set_clock(self, clock: Clock) -> None:
+        """Take the rate of this moment."""
+        self.p = self.share * at(self.rate, clock)
+
+    def extra_repr(self) -> str:
+        """The rate, as the recipe has it."""
+        return f"rate={self.rate}"
+
+
+class Dropout(Fading):
     """Zero activations (or whole channels) with a rate that may follow a schedule.
 
     Args:
@@ -30,25 +51,32 @@ class Dropout(nn.Module):
     """
 
     def __init__(self, rate: Number, channels: bool = False) -> None:
-        super().__init__()
-        self.rate = rate
+        super().__init__(rate)
         self.drop = F.dropout2d if channels else F.dropout
-        self.p = at(rate, Clock(0, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Drop while training, pass through otherwise."""
         return self.drop(images, self.p, self.training)
 
-    def extra_repr(self) -> str:
-        """The rate, as the recipe has it."""
-        return f"rate={self.rate}"
+
+class StochasticDepth(Fading):
+    """Leave out a whole branch for some images (Huang et al., arXiv:1603.09382).
+
+    At the end of a branch. What is not left out is scaled up while training, so that evaluation
+    changes nothing; the draws come from torch's global generator, as those of dropout do.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape: each image zeroed with probability p, or scaled."""
+        kept = images.new_ones(len(images), 1, 1, 1)
+        return images * F.dropout(kept, self.p, self.training)
 
 
 def set_clock(network: nn.Module, clock: Clock) -> None:
-    """Give every dropout of a network the rate of this moment."""
+    """Give everything in a network that drops something the rate of this moment."""
     for module in network.modules():
-        if isinstance(module, Dropout):
-            module.p = at(module.rate, clock)
+        if isinstance(module, Fading):
+            module.set_clock(clock)
 
 
 class Projection(Value):
@@ -90,35 +118,6 @@ class ZeroPadded(nn.Module):
 
 
 Shortcut = Annotated[Projection | ZeroPadding, Field(discriminator="kind")]
-
-
-class SqueezeExcitation(Value):
-    """Weigh channels by what the whole image shows (Hu et al., arXiv:1709.01507)."""
-
-    kind: Literal["squeeze_excitation"] = "squeeze_excitation"
-    reduction: int = Field(default=16, ge=1)
-    """The channels divided by this are the bottleneck's width."""
-
-    def build(self, channels: int) -> nn.Module:
-        """(N, channels, H, W) to the same shape."""
-        return SqueezeExcited(channels, max(1, channels // self.reduction))
-
-
-class SqueezeExcited(nn.Module):
-    """Channels times a gate computed from their means."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Linear(channels, width)
-        self.excite = nn.Linear(width, channels)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
-        hidden = F.relu(self.squeeze(images.mean((2, 3))))
-        return images * torch.sigmoid(self.excite(hidden))[:, :, None, None]
-
-
-Attention = Annotated[SqueezeExcitation, Field(discriminator="kind")] | None
 
 
 class AveragePool(Value):

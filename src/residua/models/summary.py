@@ -39,7 +39,7 @@ class Summary:
         """Convolutions outside shortcuts, and linear layers: the depth in a network's name."""
         return sum(
             row.kind in ("Conv2d", "Linear")
-            and not {"shortcut", "squeeze", "excite"} & set(row.name.split("."))
+            and not {"shortcut", "squeeze", "excite", "focus"} & set(row.name.split("."))
             for row in self.rows
         )
 

@@ -1,41 +1,55 @@
 """Reports: what a run was, how it went and what came of it, as Markdown and as one HTML page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from residua.report.against import chosen
 from residua.report.content import content
 from residua.report.picture import Picture
+from residua.report.seeds import siblings
 from residua.report.templates import HTML, MARKDOWN
+from residua.report.training_log import training_log
 from residua.run import Run, write
 
-__all__ = ["write_report"]
+__all__ = ["keep_pictures", "write_report"]
 
 FIGURES = "figures"
 
 
-def write_report(run: Run) -> Path:
-    """Write report/report.md with its figures, and report/report.html, which needs no other file.
+def write_report(run: Run, against: str | None = None, others: Sequence[Run] = ()) -> Path:
+    """Write a run's report: report.md and training-log.md with their figures, and report.html.
 
-    Only the run is read, and it may be unfinished: the report says what is missing.
+    Only runs are read, and they may be unfinished: the report says what is missing. The HTML page
+    needs no other file.
+
+    Args:
+        run: the run.
+        against: the published system to hold it against, one of `published.names()`; left out:
+            the system that its recipe is named after, if there is one.
+        others: further runs; those of the same recipe with other seeds tell the seed spread.
 
     Returns:
         The path of the HTML page.
 
     Raises:
-        UserError: files of the run are damaged.
+        UserError: files of the run are damaged, or nothing is published under that name.
     """
-    said = content(run)
-    (run.report / FIGURES).mkdir(parents=True, exist_ok=True)
-    for picture in said.pictures:
-        _keep(picture, run.report / FIGURES / picture.name)
+    said = content(run, chosen(run, against), siblings(run, others))
+    keep_pictures(said.pictures, run.report / FIGURES)
     markdown = MARKDOWN.get_template("report.md.jinja")
     write(run.report / "report.md", markdown.render(report=said, figures=FIGURES))
+    log = MARKDOWN.get_template("training-log.md.jinja")
+    text = log.render(report=said, log=training_log(run, said), figures=FIGURES)
+    write(run.report / "training-log.md", text)
     page = HTML.get_template("report.html.jinja")
     write(run.report / "report.html", page.render(report=said))
     return run.report / "report.html"
 
 
-def _keep(picture: Picture, path: Path) -> None:
-    """Write a picture that is whole or not there."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(picture.content)
-    partial.replace(path)
+def keep_pictures(pictures: Sequence[Picture], directory: Path) -> None:
+    """Write pictures into a directory, each one whole or not there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for picture in pictures:
+        partial = directory / f".{picture.name}.partial"
+        partial.write_bytes(picture.content)
+        partial.replace(directory / picture.name)

@@ -90,6 +90,7 @@ def _chart(
     history: History,
     mark: Callable[[Axes], None] = lambda _: None,
 ) -> Picture:
+    first, last = history.records[0]["epoch"], history.records[-1]["epoch"]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.8, 2.9), layout="constrained")
         axes: Axes = figure.add_subplot()
@@ -97,21 +98,35 @@ def _chart(
         for line in lines:
             _draw(axes, line, history.records)
         mark(axes)
-        first, last = history.records[0]["epoch"], history.records[-1]["epoch"]
-        margin = max(0.5, 0.02 * (last - first))
-        axes.set_xlim(first - margin, last + margin)
-        whole = MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
-        axes.xaxis.set_major_locator(whole)
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel("epoch")
+        frame(axes, first, last)
         if any(line.label for line in lines):
             axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.99), ncols=2, handlelength=1.2)
-        file = io.BytesIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-    epochs = f"epoch {first}" if first == last else f"epochs {first} to {last}"
-    return Picture(name, f"{title}, {epochs}", file.getvalue())
+        content = svg(figure)
+    return Picture(name, f"{title}, {epochs(first, last)}", content)
+
+
+def frame(axes: Axes, first: int, last: int) -> None:
+    """Axes from one epoch to another, upwards from zero."""
+    margin = max(0.5, 0.02 * (last - first))
+    axes.set_xlim(first - margin, last + margin)
+    whole = MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+    axes.xaxis.set_major_locator(whole)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("epoch")
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as an SVG file that is the same whenever it is drawn."""
+    file = io.BytesIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+    return file.getvalue()
+
+
+def epochs(first: int, last: int) -> str:
+    """A span of epochs, in words."""
+    return f"epoch {first}" if first == last else f"epochs {first} to {last}"
 
 
 def _draw(axes: Axes, line: Line, records: Sequence[Record]) -> None:

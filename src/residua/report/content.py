@@ -1,11 +1,15 @@
 """All that a report says, gathered from a run."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from residua import evidence
 from residua.augment import Mixing
+from residua.published import Reference
 from residua.report import headline, images
+from residua.report.against import Against, against
+from residua.report.analysis import Analysis, analysis
 from residua.report.charts import charts
 from residua.report.configuration import command, flat, sections
 from residua.report.history import History, key_epochs, verdict
@@ -53,17 +57,27 @@ class Content:
     examples: list[Example]
     sheet: Picture | None
     """The examples as one picture."""
+    against: Against | None
+    """The run beside a published one."""
+    analysis: Analysis | None
 
     @property
     def pictures(self) -> list[Picture]:
         """The files that the Markdown links to."""
         found = self.recognition
         others = [self.sheet, *((found.matrix, found.sheet) if found else ())]
-        return [*self.charts, *(picture for picture in others if picture is not None)]
+        held = self.against.charts if self.against else []
+        return [*self.charts, *held, *(picture for picture in others if picture is not None)]
 
 
-def content(run: Run) -> Content:
-    """Read a run, finished or not, and nothing else."""
+def content(run: Run, reference: Reference | None = None, siblings: Sequence[Run] = ()) -> Content:
+    """Read a run, finished or not, and nothing else.
+
+    Args:
+        run: the run.
+        reference: the published system that it is held against.
+        siblings: runs of the same recipe with other seeds.
+    """
     recipe, history = run.recipe, History.of(run)
     samples, predictions = evidence.samples(run), evidence.predictions(run)
     anatomy = None
@@ -105,6 +119,8 @@ def content(run: Run) -> Content:
         recognition=recognition(predictions) if predictions and len(predictions.labels) else None,
         examples=examples,
         sheet=sheet,
+        against=against(run, history, reference, siblings) if reference else None,
+        analysis=analysis(run, history),
     )
 
 

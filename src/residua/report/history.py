@@ -102,3 +102,9 @@ def verdict(gap: float) -> str:
         "training, with its augmentation and regularisation, is the harder task, "
         "or the network is not yet fitted (below 0)"
     )
+
+
+def images_of(run: Run, split: str) -> int | None:
+    """How many images a split had; None where the run does not say."""
+    found: int | None = run.provenance.get("splits", {}).get(split, {}).get("images")
+    return found

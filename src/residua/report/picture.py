@@ -12,6 +12,9 @@ COLOURS = {
     "train": "#d55e00",
     "test": "#0072b2",
     "target": "#00876a",
+    "violet": "#b0579a",
+    "amber": "#b37f00",
+    "sky": "#3a94c8",
 }
 """Colours of the charts, from the palette of Okabe and Ito, which the colour-blind can tell apart.
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
 
@@ -14,9 +14,9 @@ SPECIAL = str.maketrans({mark: f"&#{ord(mark)};" for mark in "&<>\\`*[]|$"} | {"
 """What Markdown would take for markup, as HTML entities."""
 
 
-def _environment(**options: Any) -> Environment:
+def _environment(packages: Sequence[str], **options: Any) -> Environment:
     environment = Environment(
-        loader=PackageLoader("residua.report", "."),
+        loader=ChoiceLoader([PackageLoader(package, ".") for package in packages]),
         undefined=StrictUndefined,
         autoescape=True,
         trim_blocks=True,
@@ -25,6 +25,16 @@ def _environment(**options: Any) -> Environment:
     )
     environment.filters |= {"percent": percent, "thousands": count, "breaking": _breaking}
     return environment
+
+
+def html_environment(*packages: str) -> Environment:
+    """Templates of HTML beside the modules of these packages, the first one's first."""
+    return _environment(packages)
+
+
+def markdown_environment(*packages: str) -> Environment:
+    """Templates of Markdown beside the modules of these packages, the first one's first."""
+    return _environment(packages, finalize=_for_markdown)
 
 
 def _breaking(name: str) -> Markup:
@@ -38,8 +48,8 @@ def _for_markdown(value: Any) -> Any:
     return value
 
 
-HTML = _environment()
-MARKDOWN = _environment(finalize=_for_markdown)
+HTML = html_environment("residua.report")
+MARKDOWN = markdown_environment("residua.report")
 
 
 def matrix_drawing(matrix: Tensor, names: Sequence[str], alt: str) -> str:

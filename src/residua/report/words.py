@@ -74,3 +74,8 @@ def setting(value: Any) -> str:
 def _nested(value: Any) -> str:
     several = isinstance(value, dict | list) and len(value) > 1
     return f"({setting(value)})" if several else setting(value)
+
+
+def points(value: float) -> str:
+    """A difference of percentages, signed."""
+    return percent(value, signed=True).replace(" %", " points")

@@ -1,0 +1,134 @@
+"""The figures of the five documents."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class System:
+    """One document's system; None where the document does not say."""
+
+    name: str
+    """Of the recipe that is this system here."""
+    title: str
+    """The document's own title."""
+    source: str
+    """What kind of document it is, and where it came from."""
+    epochs: int
+    """Of the training that the figures are of."""
+    parameters: int
+    """As published, rounded where the document rounds."""
+    parameters_note: str = ""
+    """What is amiss with the published number."""
+    last: float | None = None
+    """Test accuracy of the last epoch, in percent."""
+    best: float | None = None
+    """The highest test accuracy of any epoch, in percent: chosen on the test set itself."""
+    best_epoch: int | None = None
+    """Counted from 1."""
+    rounding: float = 0.0
+    """By how many points the published accuracies may be rounded."""
+    target: float | None = None
+    """Test accuracy aimed at, in percent."""
+    minutes: float | None = None
+    """Of the whole training, on hardware that no document names."""
+    curves: tuple[str, ...] = ()
+    """Files of the published logs; the last one is meant where only one is asked for."""
+    notes: tuple[str, ...] = ()
+    """How the published figures were obtained, and what keeps them from being compared."""
+
+    @property
+    def headline(self) -> str:
+        """The accuracies in a few words, in percent."""
+        if self.last is None:
+            return f"{self.target:g} (its target)"
+        if self.best is None:
+            return f"about {self.last:g}"
+        return f"{self.last:.2f} last, {self.best:.2f} best"
+
+
+RESNET44 = System(
+    name="resnet44",
+    title="ResNet-44 CIFAR-100 Training Logs",
+    source="a training log (document 000)",
+    epochs=100,
+    parameters=30_032_292,
+    last=80.57,
+    best=80.87,
+    best_epoch=99,
+    target=73.0,
+    minutes=148.0,
+    curves=("resnet44",),
+    notes=(
+        "The published log counts epochs from 0 and shows 29 of 100; here they count from 1.",
+        "The published loss of training is that of each epoch's last batch alone, not a mean: "
+        "it is not drawn over ours.",
+        "The document does not say whether its test loss is smoothed as its training loss is; "
+        "ours is not.",
+        "Under CutMix its training accuracy, like ours, counts an image as right only for its "
+        "own label.",
+        "The best epoch was chosen on the test set itself.",
+    ),
+)
+RESNET44V2 = System(
+    name="resnet44v2",
+    title="ResNet CIFAR-100 Training Logs",
+    source="a training log (document 001)",
+    epochs=100,
+    parameters=2_700_000,
+    parameters_note="the network that the document describes has 5,941,316",
+    last=74.70,
+    best=74.86,
+    best_epoch=99,
+    curves=("resnet44v2-run1", "resnet44v2-run2"),
+    notes=(
+        "The document logs two runs, 69.68 % and 74.70 % at their end, and gives no reason for "
+        "the 5 points between them: far more than seeds make.",
+        "The best epoch was chosen on the test set itself, which the document calls validation.",
+    ),
+)
+WRN28_10 = System(
+    name="wrn28_10",
+    title="Session 8 - Deep Residual Network Training",
+    source="a project page (document 002)",
+    epochs=200,
+    parameters=36_500_000,
+    parameters_note="its second half says 30,032,292, which is another model's number",
+    last=82.0,
+    rounding=0.5,
+    target=75.0,
+    notes=(
+        "The published curve is a picture only: there is no figure for any epoch but the end, "
+        "and that one is rounded to a whole percent.",
+        "Its target is 74 to 75 % within 100 epochs; its figures are of 200.",
+    ),
+)
+RESNET26W = System(
+    name="resnet26w",
+    title="Deep Residual Neural Network for CIFAR100 with Pytorch",
+    source="a blog post of 2018 (document 003)",
+    epochs=70,
+    parameters=3_903_620,
+    parameters_note="counted from the author's code; the post gives none",
+    last=61.97,
+    best=62.70,
+    best_epoch=69,
+    curves=("resnet26w",),
+    notes=(
+        "The author never switched the network to evaluation mode: the published accuracies come "
+        "from the statistics of each test batch, with dropout active. Ours come from the running "
+        "statistics, without dropout.",
+        "The best epoch was chosen on the test set itself.",
+    ),
+)
+RESNET34 = System(
+    name="resnet34",
+    title="CIFAR-100 Classification with ResNet34",
+    source="a project page (document 004)",
+    epochs=250,
+    parameters=21_328_292,
+    parameters_note="counted from the description; the page gives none",
+    target=75.0,
+    notes=("The document gives a target, and no result.",),
+)
+SYSTEMS = {system.name: system for system in (RESNET44, RESNET44V2, WRN28_10, RESNET26W, RESNET34)}
+"""By the name of the recipe."""

@@ -1,0 +1,101 @@
+"""Gradient norms by layer group, and the rules that warn of them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from residua.gradients import APART, EXPLODED, VANISHED, diagnosis, norms
+from residua.recipe import Recipe
+from residua.run import Run
+from residua.setting import prepare
+from residua.state import read
+from residua.training import step, train
+
+Tiny = Callable[..., Recipe]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({}, None),
+        ({"stem": 1.0, "head": 2.0}, None),
+        ({"stem": 0.99 * VANISHED, "head": VANISHED}, "vanish in stem: their norm of 9.9e-08"),
+        ({"stem": VANISHED, "head": VANISHED}, None),
+        ({"stem": 0.0, "head": 0.0}, "vanish in stem"),
+        ({"stem": 1.0, "stage1": 1.01 * EXPLODED}, "explode in stage1"),
+        ({"stem": 1.0, "stage1": EXPLODED}, None),
+        ({"stem": 1.0, "head": 0.99 / APART}, "vanish in head: their norm of 9.9e-05 is less"),
+        ({"stem": 1.0, "head": 1 / APART}, None),
+        ({"stem": 0.5 * VANISHED, "head": 2 * EXPLODED}, "vanish in stem"),
+    ],
+)
+def test_rules_at_their_thresholds(sizes: dict[str, float], said: str | None) -> None:
+    found = diagnosis(sizes)
+    assert (found is None) if said is None else (found is not None and said in found)
+
+
+def test_groups_are_all_that_is_trained(tiny: Tiny) -> None:
+    _, state = prepare(tiny())
+    groups = state.network.groups()
+    assert list(groups) == ["stem", "stage1", "stage2", "head"]
+    assert sum(map(len, groups.values())) == len(list(state.network.parameters()))
+    frozen = {"stem": {"kind": "whitened"}, "depths": [1], "widths": [4]}
+    assert list(prepare(tiny(architecture=frozen))[1].network.groups()) == ["stage1", "head"]
+
+
+def test_norms_equal_a_loop(tiny: Tiny) -> None:
+    setting, state = prepare(tiny())
+    images, targets = setting.augmented(setting.draw(torch.arange(8), state))
+    torch.autograd.backward(setting.recipe.loss(setting.run(images), targets))
+    for name, ours in zip(
+        state.network.groups(), norms(state.network.groups()).tolist(), strict=True
+    ):
+        place = {"stage1": "stages.0", "stage2": "stages.1"}.get(name, name)
+        total = sum(
+            float(weight.grad.square().sum())
+            for weight in state.network.get_submodule(place).parameters()
+            if weight.grad is not None
+        )
+        assert ours == pytest.approx(total**0.5, rel=1e-4)
+
+
+def test_the_log_has_the_norms_of_each_group_and_the_last_loss(tiny: Tiny, tmp_path: Path) -> None:
+    setting, state = prepare(tiny(epochs=1))
+    sums, squares, losses = [0.0] * 4, 0.0, []
+    for _ in range(4):
+        before = state.tally.clone()
+        losses.append(float(step(setting, state)))
+        now = (state.tally - before)[5:].tolist()
+        sums = [total + size for total, size in zip(sums, now, strict=True)]
+        squares += sum(size**2 for size in now) ** 0.5
+    list(train(tiny(epochs=1), tmp_path / "run"))
+    record = Run.open(tmp_path / "run").log[0]
+    assert list(record["grad_norms"]) == ["stem", "stage1", "stage2", "head"]
+    assert list(record["grad_norms"].values()) == pytest.approx([each / 4 for each in sums])
+    assert record["grad_norm"] == pytest.approx(squares / 4, rel=1e-5)
+    assert record["last_loss"] == pytest.approx(losses[-1])
+    assert (record["steps"], record["test_images"]) == (4, 100)
+    assert "gradient_warning" not in record
+
+
+def test_vanished_gradients_are_warned_of_once_an_epoch(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("residua.gradients.VANISHED", 1e9)
+    with pytest.warns(UserWarning, match="vanish") as caught:
+        list(train(tiny(epochs=2), tmp_path / "run"))
+    mine = [str(each.message) for each in caught if "vanish" in str(each.message)]
+    assert [said.partition(":")[0] for said in mine] == ["epoch 1", "epoch 2"]
+    log = Run.open(tmp_path / "run").log
+    assert [f"epoch {r['epoch']}: {r['gradient_warning']}" for r in log] == mine
+
+
+def test_a_tally_is_saved_with_its_groups(tiny: Tiny, tmp_path: Path) -> None:
+    list(train(tiny(), tmp_path / "run", lambda clock: clock.step >= 2))
+    tensors, state = read(Run.open(tmp_path / "run").saved[-1])
+    assert tensors["tally"].shape == (9,)
+    assert (tensors["tally"] > 0).all()
+    assert json.loads(state)["step"] == 2
