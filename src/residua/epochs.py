@@ -107,6 +107,7 @@ def finish(
         "epochs": last,
         "epochs_planned": setting.recipe.epochs,
         "selected_on": setting.monitored_name,
+        "evaluations": len(setting.accuracies(state)),
         "views": setting.recipe.views,
         "last": figures(last),
         "best": figures(best),
