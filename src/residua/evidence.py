@@ -56,7 +56,10 @@ def keep_samples(run: Run, setting: Setting, state: State) -> None:
     """Augment the first training images as at the training's first step, and keep them."""
     split, pipeline = setting.splits.train, setting.pipeline
     indices = torch.arange(min(SAMPLES, len(split)), device=setting.device)
-    images, _ = pipeline(split.images[indices], split.labels[indices], setting.draw(indices, state))
+    draw = setting.draw(indices, state)
+    images, _ = pipeline(
+        split.images[indices], split.labels[indices], draw, setting.side(draw.clock)
+    )
     mean, std = (
         torch.tensor(values, device=setting.device)[:, None, None]
         for values in pipeline.normalisation

@@ -16,7 +16,7 @@ from residua.evaluation import Evaluation, evaluate, evaluating
 from residua.models import fit
 from residua.optim import holding
 from residua.recipe import Recipe
-from residua.schedule import Clock
+from residua.schedule import Clock, at
 from residua.seed import derive
 from residua.state import State
 
@@ -85,6 +85,11 @@ class Setting:
         """Where the training stands."""
         accuracies = list(self.accuracies(state).values())
         return Clock(state.step, self.steps, self.batches.steps_per_epoch, accuracies)
+
+    def side(self, clock: Clock) -> int | None:
+        """The side in pixels that images are resized to at this moment; None leaves them."""
+        size = self.recipe.image_size
+        return None if size is None else round(at(size, clock))
 
     def draw(self, indices: Tensor, state: State) -> Draw:
         """The randomness that augmentation gets at this step."""

@@ -18,7 +18,7 @@ from residua.evidence import keep_samples
 from residua.models import set_clock
 from residua.recipe import Recipe
 from residua.run import Run, ensure_vacant
-from residua.schedule import Clock, at
+from residua.schedule import Clock
 from residua.seed import derive
 from residua.setting import Setting, prepare
 from residua.state import Record, State
@@ -140,9 +140,11 @@ def _step(setting: Setting, state: State) -> Tensor:
     recipe.optimizer.set_clock(state.optimizer, clock)
     indices = setting.batches[state.step].to(device)
     labels = setting.splits.train.labels[indices]
-    size = None if recipe.image_size is None else round(at(recipe.image_size, clock))
     images, targets = setting.pipeline(
-        setting.splits.train.images[indices], labels, setting.draw(indices, state), size
+        setting.splits.train.images[indices],
+        labels,
+        setting.draw(indices, state),
+        setting.side(clock),
     )
     images = images.contiguous(memory_format=setting.memory_format)
     mixed = PRECISIONS.get(recipe.precision)
