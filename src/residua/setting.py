@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from residua.augment import Draw, Normalisation, Pipeline
 from residua.data import Batches, Split, Splits, statistics
 from residua.device import choose, keep_freed_memory
+from residua.errors import UserError
 from residua.evaluation import Evaluation, evaluate, evaluating
-from residua.models import fit
+from residua.models import ResidualNetwork, fit
 from residua.optim import holding
 from residua.recipe import Recipe
-from residua.schedule import Clock, at
+from residua.schedule import Clock, at, extremes
 from residua.seed import derive
 from residua.state import State
 
@@ -125,7 +126,7 @@ def prepare(recipe: Recipe) -> tuple[Setting, State]:
     batches = Batches(len(splits.train), recipe.batch_size, recipe.seed, recipe.last_batch)
     measured = recipe.normalise or statistics(splits.train)
     classes = len(splits.train.classes)
-    network = recipe.architecture.build(classes, recipe.seed)
+    network = _built(recipe, classes, splits.train.images.shape[-1])
     normalisation = Normalisation(measured.mean, measured.std)
     fit(network, normalisation(splits.train.images[:5000]))
     network.to(memory_format=MEMORY_FORMATS[recipe.memory_format])  # type: ignore[call-overload]
@@ -150,6 +151,19 @@ def prepare(recipe: Recipe) -> tuple[Setting, State]:
         torch.zeros(4, device=device),
     )
     return setting, state
+
+
+def _built(recipe: Recipe, classes: int, side: int) -> ResidualNetwork:
+    """The network, seen to work on images of every size that it will be shown."""
+    sizes = {side, *map(round, extremes(recipe.image_size) if recipe.image_size else ())}
+    try:
+        network = recipe.architecture.build(classes, recipe.seed)
+        with evaluating(network):
+            for size in sizes:
+                network(torch.zeros(1, 3, size, size))
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"architecture: there is no such network: {error}") from None
+    return network
 
 
 def _on(split: Split, device: torch.device) -> Split:
