@@ -64,6 +64,15 @@ def test_mistakes_exit_2_with_one_line(
     said = fails(capsys, "train", "quickstart", *SMALL, *run, "--device", "tpu")
     assert "no device 'tpu' here; there are" in said
     assert not (tmp_path / "run").exists()
+    said = fails(capsys, "train", "quickstart", *SMALL, *run, "--architecture.stem.width", "3",
+                 "--architecture.block", "{kind: bottleneck, groups: 3}")  # fmt: skip
+    assert "architecture: there is no such network" in said
+    said = fails(capsys, "train", "quickstart", *SMALL, *run, "--image-size", "8",
+                 "--architecture.pooling", "{kind: max, size: 4}")  # fmt: skip
+    assert "architecture: there is no such network" in said
+    said = fails(capsys, "train", "quickstart", *SMALL, *run, "--augmentation.0.padding", "32")
+    assert "padding of 32 needs images larger than 32 x 32" in said
+    assert not (tmp_path / "run").exists()
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()
     full = ["--run", str(tmp_path / "full")]

@@ -21,6 +21,11 @@ app = App(
 )
 data = App(name="data", help="Get data sets, and check them.")
 app.command(data)
+app.command(
+    "residua.cli_find_rate:find_rate",
+    name="find-rate",
+    help="Search for a learning rate: train some steps while it rises, and draw the loss.",
+)
 
 Overrides = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 DataSet = Literal["cifar100", "cifar10"]

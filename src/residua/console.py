@@ -130,7 +130,9 @@ def show_result(end: Finished) -> None:
             f"{figures['test_loss']:.4f}",
         )
     console.print(table)
-    if result["selected_on"] == "test":
+    if result["evaluations"] == 1:
+        console.print(f"The {result['selected_on']} set was evaluated once, at the end.")
+    elif result["selected_on"] == "test":
         console.print("The best epoch was chosen on the test set itself, which flatters it.")
     else:
         console.print("The best epoch was chosen on the holdout.")

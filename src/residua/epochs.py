@@ -95,6 +95,7 @@ def finish(
 ) -> dict[str, Any]:
     """Evaluate the last and the best epoch on the test set, and write what the report needs."""
     last, best = len(state.history), best_epoch(setting, state)
+    evaluated = len(setting.accuracies(state))
     if setting.splits.holdout is not None:
         evaluations = {}
     tested = {last: evaluations.get(last) or setting.evaluate(state, setting.splits.test)}
@@ -120,6 +121,7 @@ def finish(
         "epochs": last,
         "epochs_planned": setting.recipe.epochs,
         "selected_on": setting.monitored_name,
+        "evaluations": evaluated,
         "views": setting.recipe.views,
         "last": figures(last),
         "best": figures(best),

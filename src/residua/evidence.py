@@ -52,21 +52,31 @@ class Predictions:
     classes: tuple[str, ...]
 
 
-def keep_samples(run: Run, setting: Setting, state: State) -> None:
-    """Augment the first training images as at the training's first step, and keep them."""
-    split, pipeline = setting.splits.train, setting.pipeline
+def draw_samples(setting: Setting, state: State) -> Samples:
+    """Augment the first training images as the training's first step does.
+
+    Raises:
+        UserError: the augmentation does not go with images of this size.
+    """
+    split = setting.splits.train
     indices = torch.arange(min(SAMPLES, len(split)), device=setting.device)
-    images, _ = pipeline(split.images[indices], split.labels[indices], setting.draw(indices, state))
+    images, _ = setting.augmented(setting.draw(indices, state))
     mean, std = (
         torch.tensor(values, device=setting.device)[:, None, None]
-        for values in pipeline.normalisation
+        for values in setting.pipeline.normalisation
     )
+    augmented = ((images * std + mean) * 255).round().clamp(0, 255).byte()
+    return Samples(split.images[indices], augmented, split.labels[indices], split.classes)
+
+
+def keep_samples(run: Run, drawn: Samples) -> None:
+    """Keep images before and after augmentation."""
     tensors = {
-        "originals": split.images[indices],
-        "augmented": ((images * std + mean) * 255).round().clamp(0, 255).byte(),
-        "labels": split.labels[indices],
+        "originals": drawn.originals,
+        "augmented": drawn.augmented,
+        "labels": drawn.labels,
     }
-    _write(run.evidence / "samples.safetensors", tensors, split.classes)
+    _write(run.evidence / "samples.safetensors", tensors, drawn.classes)
 
 
 def keep_predictions(run: Run, test: Split, last: Evaluation, best: Evaluation) -> None:

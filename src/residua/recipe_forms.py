@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -62,7 +63,7 @@ def _from_file(path: Path) -> Tree:
         raise UserError(f"{path} cannot be read as a recipe: {reason}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path} cannot be read as a recipe: it holds no fields")
-    tree = {"name": path.stem, **tree}
+    tree = {"name": re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "custom", **tree}
     base = tree.pop("base", None)
     if base is not None and base not in recipes.names():
         raise UserError(f"{path}: there is no recipe {base!r}{near(str(base), recipes.names())}")

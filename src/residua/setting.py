@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from residua.augment import Draw, Normalisation, Pipeline
 from residua.data import Batches, Split, Splits, statistics
 from residua.device import choose, keep_freed_memory
+from residua.errors import UserError
 from residua.evaluation import PRECISIONS, Evaluation, evaluate, evaluating
-from residua.models import fit
+from residua.models import ResidualNetwork, fit
 from residua.optim import holding
 from residua.recipe import Recipe
-from residua.schedule import Clock, at
+from residua.schedule import Clock, at, extremes
 from residua.seed import derive
 from residua.state import TALLIED, State
 
@@ -86,6 +87,11 @@ class Setting:
         accuracies = list(self.accuracies(state).values())
         return Clock(state.step, self.steps, self.batches.steps_per_epoch, accuracies)
 
+    def side(self, clock: Clock) -> int | None:
+        """The side in pixels that images are resized to at this moment; None leaves them."""
+        size = self.recipe.image_size
+        return None if size is None else round(at(size, clock))
+
     def draw(self, indices: Tensor, state: State, *place: int | str) -> Draw:
         """The randomness that augmentation gets at this step, or at another place."""
         generator = torch.Generator(self.device)
@@ -95,12 +101,9 @@ class Setting:
 
     def augmented(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """The training images of a draw, (N, 3, H, W), as the network takes them; their targets."""
-        train, size = self.splits.train, self.recipe.image_size
+        train, chosen = self.splits.train, draw.indices
         images, targets = self.pipeline(
-            train.images[draw.indices],
-            train.labels[draw.indices],
-            draw,
-            None if size is None else round(at(size, draw.clock)),
+            train.images[chosen], train.labels[chosen], draw, self.side(draw.clock)
         )
         return images.contiguous(memory_format=self.memory_format), targets
 
@@ -147,7 +150,7 @@ def prepare(recipe: Recipe) -> tuple[Setting, State]:
     batches = Batches(len(splits.train), recipe.batch_size, recipe.seed, recipe.last_batch)
     measured = recipe.normalise or statistics(splits.train)
     classes = len(splits.train.classes)
-    network = recipe.architecture.build(classes, recipe.seed)
+    network = _built(recipe, classes, splits.train.images.shape[-1])
     normalisation = Normalisation(measured.mean, measured.std)
     fit(network, normalisation(splits.train.images[:5000]))
     network.to(memory_format=MEMORY_FORMATS[recipe.memory_format])  # type: ignore[call-overload]
@@ -172,6 +175,19 @@ def prepare(recipe: Recipe) -> tuple[Setting, State]:
         torch.zeros(TALLIED + len(network.groups()), device=device),
     )
     return setting, state
+
+
+def _built(recipe: Recipe, classes: int, side: int) -> ResidualNetwork:
+    """The network, seen to work on images of every size that it will be shown."""
+    sizes = {side, *map(round, extremes(recipe.image_size) if recipe.image_size else ())}
+    try:
+        network = recipe.architecture.build(classes, recipe.seed)
+        with evaluating(network):
+            for size in sizes:
+                network(torch.zeros(1, 3, size, size))
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"architecture: there is no such network: {error}") from None
+    return network
 
 
 def _on(split: Split, device: torch.device) -> Split:

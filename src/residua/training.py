@@ -14,7 +14,7 @@ from residua.environment import environment
 from residua.epochs import best_epoch, finish, finish_epoch, is_over
 from residua.errors import UserError
 from residua.evaluation import Evaluation
-from residua.evidence import keep_samples
+from residua.evidence import draw_samples, keep_samples
 from residua.gradients import norms
 from residua.models import set_clock
 from residua.optim import here
@@ -84,10 +84,11 @@ def train(recipe: Recipe, path: Path | str, until: Until = lambda _: False) -> I
     """
     ensure_vacant(Path(path))
     setting, state = prepare(recipe)
+    drawn = draw_samples(setting, state)
     run = Run.create(Path(path), recipe)
     run.record("environment.json", environment(setting.device, recipe.seed))
     run.record("data.json", setting.provenance)
-    keep_samples(run, setting, state)
+    keep_samples(run, drawn)
     yield from _loop(run, setting, state, until)
 
 

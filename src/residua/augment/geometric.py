@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from residua.augment.operation import Draw, Operation
+from residua.errors import UserError
 from residua.schedule import NonNegative, Number, Probability
 
 Padding = Literal["zero", "reflect"]
@@ -77,7 +78,16 @@ class Crop(Geometric):
         return self.mode
 
     def matrices(self, draw: Draw) -> Tensor:
-        """Translations by whole pixels."""
+        """Translations by whole pixels.
+
+        Raises:
+            UserError: the padding is as large as the image.
+        """
+        if self.padding >= min(draw.width, draw.height):
+            raise UserError(
+                f"a crop's padding of {self.padding} needs images larger than "
+                f"{draw.width} x {draw.height} pixels"
+            )
         shift_x, shift_y = (draw.integer(2 * self.padding + 1) - self.padding for _ in range(2))
         return _shift(shift_x, shift_y)
 

@@ -78,7 +78,12 @@ def notes(run: Run, history: History) -> list[str]:
             "The figures are those so far."
         )
     else:
-        found.append(CHOSEN[result["selected_on"]])
+        once = len(history.evaluated) == 1
+        found.append(
+            f"The {history.monitored} set was evaluated once, at the end."
+            if once
+            else CHOSEN[result["selected_on"]]
+        )
         if result["epochs"] < result["epochs_planned"]:
             found.append(
                 f"The training stopped early, after {result['epochs']} of "
