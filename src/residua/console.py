@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from residua import log_lines
 from residua.models import summarise
 from residua.recipe import Recipe
 from residua.state import Record
@@ -88,30 +89,27 @@ def show(events: Iterable[Event]) -> Finished | Stopped:
                             figures=f"loss {float(loss):.4f}  accuracy {accuracy:.2f} %",
                         )
                 case EpochDone(record, best):
-                    console.print(epoch_line(record, epochs, best))
+                    console.print(epoch_lines(record, epochs, best))
                 case Finished() | Stopped():
                     end = event
     assert end is not None
     return end
 
 
-def epoch_line(record: Record, epochs: int, best: bool) -> str:
-    """One finished epoch in one line."""
-    width = len(str(epochs))
-    parts = [
-        f"epoch {record['epoch']:{width}}/{epochs}",
-        f"train loss {record['train_loss']:.4f} accuracy {record['train_accuracy']:5.2f} %",
+def epoch_lines(record: Record, epochs: int, best: bool) -> str:
+    """One finished epoch, in the form of the published logs."""
+    lines = [
+        f"[bold]EPOCH: {record['epoch']}/{epochs}[/]  rate {record['lr']:.5f}  "
+        f"{record['images_per_second']:,.0f} images/s",
+        log_lines.bar_line(record),
     ]
-    for split in ("holdout", "test"):
-        if f"{split}_accuracy" in record:
-            loss, accuracy = record[f"{split}_loss"], record[f"{split}_accuracy"]
-            parts.append(f"{split} loss {loss:.4f} accuracy {accuracy:5.2f} %")
-    parts.append(f"rate {record['lr']:.5f}")
-    parts.append(f"{record['seconds']:.0f} s")
-    parts.append(f"{record['images_per_second']:,.0f} images/s")
-    parts += ["[green]best[/]"] * best
-    parts += ["[bold green]target reached[/]"] * record.get("target_reached", False)
-    return "  ".join(parts)
+    evaluated = log_lines.test_line(record)
+    if evaluated is not None:
+        marks = log_lines.marks(record.get("target_reached", False), best)
+        lines.append(evaluated + "".join(f" [green]✓ {mark}[/]" for mark in marks))
+    if "gradient_warning" in record:
+        lines.append(f"[yellow]{record['gradient_warning']}[/]")
+    return "\n".join(lines)
 
 
 def show_result(end: Finished) -> None:
