@@ -18,7 +18,7 @@ CHOSEN = {
 def cards(run: Run, history: History, structure: Structure | None) -> list[Card]:
     """The figures of a run, finished or not; fewer where there are fewer."""
     result = run.result
-    found = _unfinished(run, history) if result is None else _finished(result)
+    found = _unfinished(run, history) if result is None else _finished(result, history)
     if history.target is not None:
         reached = history.reached
         place = f"reached in epoch {reached['epoch']}" if reached else "not reached"
@@ -39,9 +39,11 @@ def cards(run: Run, history: History, structure: Structure | None) -> list[Card]
     return found
 
 
-def _finished(result: dict[str, Any]) -> list[Card]:
+def _finished(result: dict[str, Any], history: History) -> list[Card]:
     last, best = result["last"], result["best"]
-    chosen = f"{epoch(best['epoch'])}, chosen on {result['selected_on']}"
+    chosen = epoch(best["epoch"])
+    if len(history.evaluated) > 1:
+        chosen += f", chosen on {result['selected_on']}"
     top5 = f"best epoch {percent(best['test_top5'])}"
     return [
         Card("Test accuracy, last epoch", percent(last["test_accuracy"]), epoch(last["epoch"])),
