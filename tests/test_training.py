@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from residua import UserError
-from residua.evidence import predictions, samples
+from residua.evidence import filters, predictions, samples
 from residua.recipe import Recipe
 from residua.run import Run
 from residua.schedule import Clock
@@ -95,6 +95,9 @@ def assert_equal_runs(first: Path, second: Path) -> None:
         again, _ = read(other.checkpoints / checkpoint)
         assert weights.keys() == again.keys()
         assert all(torch.equal(weights[name], again[name]) for name in weights)
+    kept, again = filters(one), filters(other)
+    assert kept.keys() == again.keys() == {0, *(record["epoch"] for record in one.log)}
+    assert all(torch.equal(kept[epoch], again[epoch]) for epoch in kept)
     mine, theirs = dict(one.result or {}), dict(other.result or {})
     for result in (mine, theirs):
         result.pop("train_seconds"), result.pop("evaluation_seconds")

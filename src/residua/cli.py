@@ -63,6 +63,8 @@ def train(
     Any field of the recipe can be overridden by its dotted path: --epochs 10
     --optimizer.lr 0.05 --data.limit 2000. `residua recipes NAME` shows all fields.
 
+    The run's report/report.html can be opened while it trains: it keeps up, and so does the page.
+
     Parameters
     ----------
     recipe
@@ -110,12 +112,14 @@ def _follow(
 ) -> None:
     """Show a training until it ends, then its figures; the report's path is the last line."""
     from residua.console import console, show, show_result, stop_requests
+    from residua.live import live
     from residua.report import write_report
     from residua.run import Run
     from residua.training import Finished
 
     with stop_requests() as asked:
-        end = show(start(lambda clock: bool(asked) or clock.epoch >= (until_epoch or math.inf)))
+        events = start(lambda clock: bool(asked) or clock.epoch >= (until_epoch or math.inf))
+        end = show(live(events))
     if isinstance(end, Finished):
         show_result(end)
     else:

@@ -12,6 +12,7 @@ from torch import Tensor
 from residua.data import Split
 from residua.errors import UserError
 from residua.evaluation import Evaluation
+from residua.models import ResidualNetwork
 from residua.run import Run
 from residua.setting import Setting
 from residua.state import State
@@ -96,6 +97,17 @@ def keep_predictions(run: Run, test: Split, last: Evaluation, best: Evaluation) 
     _write(run.evidence / "predictions.safetensors", tensors, test.classes)
 
 
+def keep_filters(run: Run, epoch: int, network: ResidualNetwork) -> None:
+    """Keep the first convolution's filters as they are after an epoch; those of later ones go.
+
+    A resumed run that repeats an epoch so keeps each epoch once.
+    """
+    before = {key: value for key, value in filters(run).items() if key < epoch}
+    now = before | {epoch: network.first_convolution.weight.detach().half()}
+    tensors = {f"epoch-{key:04d}": value for key, value in now.items()}
+    _write(run.evidence / "filters.safetensors", tensors)
+
+
 def samples(run: Run) -> Samples | None:
     """The kept samples, or None where there are none."""
     found = _read(run.evidence / "samples.safetensors")
@@ -108,7 +120,14 @@ def predictions(run: Run) -> Predictions | None:
     return Predictions(**found[0], classes=found[1]) if found else None
 
 
-def _write(path: Path, tensors: dict[str, Tensor], classes: tuple[str, ...]) -> None:
+def filters(run: Run) -> dict[int, Tensor]:
+    """The first convolution's filters, (filters, 3, k, k) float16, by epochs finished before."""
+    found = _read(run.evidence / "filters.safetensors")
+    kept = {int(name.removeprefix("epoch-")): value for name, value in (found or ({},))[0].items()}
+    return dict(sorted(kept.items()))
+
+
+def _write(path: Path, tensors: dict[str, Tensor], classes: tuple[str, ...] = ()) -> None:
     partial = path.with_name(f".{path.name}.partial")
     on_cpu = {
         name: value.cpu().clone(memory_format=torch.contiguous_format)

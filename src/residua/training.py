@@ -14,7 +14,7 @@ from residua.environment import environment
 from residua.epochs import best_epoch, finish, finish_epoch, is_over
 from residua.errors import UserError
 from residua.evaluation import Evaluation
-from residua.evidence import draw_samples, keep_samples
+from residua.evidence import draw_samples, keep_filters, keep_samples
 from residua.gradients import norms
 from residua.models import set_clock
 from residua.optim import here
@@ -89,6 +89,7 @@ def train(recipe: Recipe, path: Path | str, until: Until = lambda _: False) -> I
     run.record("environment.json", environment(setting.device, recipe.seed))
     run.record("data.json", setting.provenance)
     keep_samples(run, drawn)
+    keep_filters(run, 0, state.network)
     yield from _loop(run, setting, state, until)
 
 
@@ -119,6 +120,7 @@ def _loop(run: Run, setting: Setting, state: State, until: Until) -> Iterator[Ev
             record = finish_epoch(setting, state, evaluations)
             best = epoch == best_epoch(setting, state)
             run.append(record)
+            keep_filters(run, epoch, state.network)
             if best or is_over(setting, state) or epoch % setting.recipe.save_every == 0:
                 run.save(state, best, setting.recipe.keep_last)
             yield EpochDone(record, best)

@@ -26,6 +26,11 @@ class ResidualNetwork(nn.Module):
             logits: Tensor = self.head[-1](features.float())
         return logits
 
+    @property
+    def first_convolution(self) -> nn.Conv2d:
+        """The convolution that sees the images."""
+        return next(module for module in self.modules() if isinstance(module, nn.Conv2d))
+
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """The trained parameters of `stem`, `stage1` ... and `head`; parts without any left out."""
         stages = {f"stage{place}": stage for place, stage in enumerate(self.stages, 1)}

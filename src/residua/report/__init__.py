@@ -16,7 +16,12 @@ __all__ = ["keep_pictures", "write_report"]
 FIGURES = "figures"
 
 
-def write_report(run: Run, against: str | None = None, others: Sequence[Run] = ()) -> Path:
+def write_report(
+    run: Run,
+    against: str | None = None,
+    others: Sequence[Run] = (),
+    refresh: int | None = None,
+) -> Path:
     """Write a run's report: report.md and training-log.md with their figures, and report.html.
 
     Only runs are read, and they may be unfinished: the report says what is missing. The HTML page
@@ -27,6 +32,7 @@ def write_report(run: Run, against: str | None = None, others: Sequence[Run] = (
         against: the published system to hold it against, one of `published.names()`; left out:
             the system that its recipe is named after, if there is one.
         others: further runs; those of the same recipe with other seeds tell the seed spread.
+        refresh: seconds after which an open page reads its file again; None for never.
 
     Returns:
         The path of the HTML page.
@@ -42,7 +48,7 @@ def write_report(run: Run, against: str | None = None, others: Sequence[Run] = (
     text = log.render(report=said, log=training_log(run, said), figures=FIGURES)
     write(run.report / "training-log.md", text)
     page = HTML.get_template("report.html.jinja")
-    write(run.report / "report.html", page.render(report=said))
+    write(run.report / "report.html", page.render(report=said, refresh=refresh))
     return run.report / "report.html"
 
 

@@ -59,7 +59,7 @@ class Line:
 
 
 def charts(history: History) -> list[Picture]:
-    """Loss, accuracy, learning rate and gradient norm against epochs; none before an epoch."""
+    """Loss, accuracy and learning rate against epochs; none before an epoch."""
     if not history.records:
         return []
     split = history.monitored
@@ -79,7 +79,6 @@ def charts(history: History) -> list[Picture]:
             _mark_accuracy(history),
         ),
         _chart("learning-rate.svg", "Learning rate", (Line("", "ink", "lr"),), history),
-        _chart("gradient-norm.svg", "Gradient norm", (Line("", "ink", "grad_norm"),), history),
     ]
 
 
@@ -107,12 +106,17 @@ def _chart(
 
 def frame(axes: Axes, first: int, last: int) -> None:
     """Axes from one epoch to another, upwards from zero."""
+    span(axes, first, last)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.set_ylim(bottom=0)
+
+
+def span(axes: Axes, first: int, last: int) -> None:
+    """From one epoch to another."""
     margin = max(0.5, 0.02 * (last - first))
     axes.set_xlim(first - margin, last + margin)
     whole = MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
     axes.xaxis.set_major_locator(whole)
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.set_ylim(bottom=0)
     axes.set_xlabel("epoch")
 
 

@@ -12,8 +12,10 @@ from residua.report.against import Against, against
 from residua.report.analysis import Analysis, analysis
 from residua.report.charts import charts
 from residua.report.configuration import command, flat, sections
+from residua.report.film import film
+from residua.report.gradient_chart import gradient_chart
 from residua.report.history import History, key_epochs, verdict
-from residua.report.picture import Picture
+from residua.report.picture import Film, Picture
 from residua.report.recognition import Recognition, recognition
 from residua.report.structure import Structure, structure
 from residua.report.table import Card, Table
@@ -48,6 +50,8 @@ class Content:
     layers: Table | None
     history: History
     charts: list[Picture]
+    film: Film | None
+    """The training as an animation, once it is over."""
     mixes: bool
     """Whether training images are mixed, so that training accuracy means less."""
     key_epochs: Table
@@ -65,7 +69,7 @@ class Content:
     def pictures(self) -> list[Picture]:
         """The files that the Markdown links to."""
         found = self.recognition
-        others = [self.sheet, *((found.matrix, found.sheet) if found else ())]
+        others = [self.film, self.sheet, *((found.matrix, found.sheet) if found else ())]
         held = self.against.charts if self.against else []
         return [*self.charts, *held, *(picture for picture in others if picture is not None)]
 
@@ -112,7 +116,8 @@ def content(run: Run, reference: Reference | None = None, siblings: Sequence[Run
         stages=None if anatomy is None else _stages(anatomy),
         layers=None if anatomy is None else _layers(anatomy),
         history=history,
-        charts=charts(history),
+        charts=[*charts(history), *gradient_chart(history)],
+        film=film(history, evidence.filters(run)) if run.result else None,
         mixes=any(isinstance(each, Mixing) for each in recipe.augmentation),
         key_epochs=_key_epochs(history),
         gaps=_gaps(history),

@@ -27,7 +27,7 @@ class Picture:
     """An image file."""
 
     name: str
-    """Of the file: *.svg or *.png."""
+    """Of the file: *.svg, *.png or *.webp."""
     alt: str
     """What it shows, for those who do not see it."""
     content: bytes
@@ -37,12 +37,30 @@ class Picture:
         """The picture as HTML that needs no file."""
         if self.name.endswith(".svg"):
             return _inlined(self.content.decode(), self.alt)
-        return Markup('<img alt="{}" src="{}">').format(self.alt, data_uri(self.content))
+        return Markup('<img alt="{}" src="{}">').format(self.alt, self._address(self.content))
+
+    def _address(self, content: bytes) -> str:
+        return data_uri(content, self.name.rpartition(".")[2])
 
 
-def data_uri(png: bytes) -> str:
-    """A PNG file as an address."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+@dataclass(frozen=True)
+class Film(Picture):
+    """An animation."""
+
+    still: bytes
+    """Its last picture alone, for those who want nothing to move."""
+
+    @property
+    def inline(self) -> Markup:
+        """The film as HTML that needs no file."""
+        return Markup(
+            '<picture><source media="(prefers-reduced-motion: reduce)" srcset="{}">{}</picture>'
+        ).format(self._address(self.still), super().inline)
+
+
+def data_uri(content: bytes, kind: str = "png") -> str:
+    """An image file as an address."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _inlined(svg: str, alt: str) -> Markup:
