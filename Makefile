@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint types records clean
+.PHONY: quickstart test lint types records reproduce clean
 
 quickstart: .stamps/core
 	$(BIN)/residua train quickstart
@@ -20,6 +20,9 @@ types: .stamps/dev
 
 records: .stamps/core
 	@$(BIN)/python benchmarks/records.py
+
+reproduce: .stamps/core
+	$(BIN)/python benchmarks/reproduce.py
 
 clean:
 	rm -rf $(VENV) .stamps

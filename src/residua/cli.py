@@ -190,7 +190,7 @@ def report(run: Path, /, *more: Path, against: str | None = None) -> None:
     more
         Further runs; those of the same recipe with other seeds tell the seed spread.
     against
-        The published system to hold the run against (resnet44, resnet44v2-run1 ...); left out:
+        The published system to hold the run against (resnet44, resnet44v2_run1 ...); left out:
         the one that its recipe is named after.
     """
     from residua.report import write_report
@@ -242,8 +242,9 @@ def recipes(name: str | None = None, /) -> None:
     from residua.recipe_forms import resolve
 
     if name is None:
+        width = max(map(len, known.names()))
         for each in known.names():
-            print(f"{each:12} {known.description(each).splitlines()[0]}")
+            print(f"{each:{width}}  {known.description(each).splitlines()[0]}")
         return
     recipe = resolve(name)
     if name in known.names():

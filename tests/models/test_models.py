@@ -42,6 +42,7 @@ TINY = Architecture(stem=Stem(width=4), depths=(1, 1), widths=(4, 8))
     [
         (built_in("resnet44").architecture, 30_032_292, 42),
         (built_in("resnet44v2").architecture, 5_941_316, 50),
+        (built_in("resnet44v2_run1").architecture, 2_648_132, 44),
         (built_in("wrn28_10").architecture, 36_536_884, 26),
         (built_in("resnet26w").architecture, 3_903_620, 26),
         (built_in("resnet34").architecture, 21_328_292, 34),

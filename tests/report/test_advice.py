@@ -154,7 +154,7 @@ def test_warnings_of_the_log_are_told_once():
 
 
 @pytest.mark.parametrize(
-    ("name", "since"), [("resnet44v2-run1", 94), ("resnet44v2-run2", 90), ("resnet26w", 64)]
+    ("name", "since"), [("resnet44v2_run1", 94), ("resnet44v2_run2", 90), ("resnet26w", 64)]
 )
 def test_the_published_plateaus_are_found(name, since):
     from residua.published import curve

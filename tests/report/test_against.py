@@ -62,7 +62,7 @@ def test_a_single_run_is_judged_once_where_both_end(tmp_path, more, verdict):
 
 
 def test_an_unfinished_run_is_judged_where_it_stands(tmp_path):
-    run = run_of(tmp_path / "run", "resnet44v2-run2", 4.0, upto=30, system="resnet44v2")
+    run = run_of(tmp_path / "run", "resnet44v2_run2", 4.0, upto=30, system="resnet44v2")
     found = judged(run, "resnet44v2")
     assert len(found) == 1
     assert "epoch 30" in found[0].what
@@ -105,7 +105,7 @@ def test_a_difference_of_exactly_the_half_width_is_within():
 def test_the_system_is_found_by_the_recipes_name(tmp_path):
     run = run_of(tmp_path / "run", "resnet44")
     assert chosen(run, None).name == "resnet44"
-    assert chosen(run, "resnet44v2-run1").name == "resnet44v2-run1"
+    assert chosen(run, "resnet44v2_run1").name == "resnet44v2_run1"
     assert chosen(make_run(tmp_path / "mine"), None) is None
     with pytest.raises(UserError, match="did you mean resnet44"):
         chosen(run, "resnet45")

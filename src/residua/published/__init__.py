@@ -38,7 +38,7 @@ class Curve:
     """A published log."""
 
     name: str
-    """Of the file: resnet44v2-run1."""
+    """Of the file: resnet44v2_run1."""
     points: tuple[Point, ...]
 
     @property
@@ -71,6 +71,15 @@ class Reference:
     def best(self) -> float | None:
         """Test accuracy of the best epoch, in percent, chosen on the test set itself."""
         return self.curve.best.test_accuracy if self.curve else self.system.best
+
+    @property
+    def headline(self) -> str:
+        """The accuracies in a few words, in percent."""
+        if self.last is None:
+            return f"{self.system.target:g} (its target)"
+        if self.best is None:
+            return f"about {self.last:g}"
+        return f"{self.last:.2f} last, {self.best:.2f} best"
 
 
 def names() -> list[str]:

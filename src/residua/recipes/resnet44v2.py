@@ -3,7 +3,7 @@
     residua train resnet44v2
 
 Cost: 100 epochs of 50,000 images at 0.44 G multiply-adds an image.
-Expected: run 2 of the document: 74.86 % best (epoch 99), 74.70 % last; run 1: 69.85 / 69.68 %.
+Expected: run 2 of the document: 74.86 % best (epoch 99), 74.70 % last. Run 1 is resnet44v2_run1.
 
 Published: stem to 32 channels; pre-activation blocks 7-7-7-3 at 32-256; dropout 0.1 before the
 linear layer; SGD 0.1, momentum 0.9, decay 5e-4, cosine over 100 epochs; batch 128; plain
@@ -11,7 +11,7 @@ cross-entropy; pad-4 crop and flip; its own normalisation.
 
 Decided here: the rate changes once an epoch; the skip always takes the activated input;
 initialisation by fan-out. The document says 2.7 M parameters and 44 layers; its network has
-5,941,316 and 50. Its two runs differ for a reason that it does not give.
+5,941,316 and 50.
 """
 
 from residua.augment import Crop, Flip

@@ -55,14 +55,14 @@ class Against:
 
 
 def chosen(run: Run, name: str | None) -> Reference | None:
-    """What a run is held against: what was asked for, else the system its recipe is named after.
+    """What a run is held against: what was asked for, else what its recipe is named after.
 
     Raises:
         UserError: nothing is published under the name that was asked for.
     """
     if name is None:
         named = run.recipe.name
-        return published.reference(named) if named in published.SYSTEMS else None
+        return published.reference(named) if named in published.names() else None
     if name not in published.names():
         known = near(name, published.names())
         raise UserError(f"nothing is published under the name {name!r}{known}")
