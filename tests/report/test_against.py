@@ -178,3 +178,13 @@ def test_a_run_without_an_epoch_is_borne(tmp_path):
     run = make_run(tmp_path / "run", recipes.built_in("resnet44v2"))
     for text in pages(run):
         assert "has not ended" in text
+
+
+@pytest.mark.parametrize(("upto", "horizon"), [(2, 10), (12, 36), (40, 120)])
+def test_a_young_run_is_not_lost_beside_the_whole_curve(tmp_path, upto, horizon):
+    run = run_of(tmp_path / "run", "resnet44v2_run2", upto=upto, system="resnet44v2")
+    found = against(run, History.of(run), published.reference("resnet44v2"), [])
+    assert found.horizon == horizon
+    assert all(f"epochs 1 to {min(100, horizon)}" in chart.alt for chart in found.charts)
+    cut = f"shown up to epoch {horizon} of 100"
+    assert (cut in write_report(run).read_text()) == (horizon < 100)

@@ -19,6 +19,9 @@ from residua.state import Record
 
 FEW = 30
 """Up to so many published epochs are shown at once; more are folded away."""
+AHEAD = 3
+"""Published curves are drawn to so many times the epochs of the run, and at least to NEAR."""
+NEAR = 10
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Against:
     folded: bool
     """Whether the table is too long to be shown at once."""
     charts: list[Picture]
+    horizon: int
+    """The last published epoch that the charts show: a young run would be lost beside all."""
     notes: list[str]
     comparable: bool
     """Whether both are of the same images; nothing is judged otherwise."""
@@ -80,13 +85,15 @@ def against(run: Run, history: History, reference: Reference, siblings: Sequence
     """
     pairs = shared(history, reference)
     comparable = same_images(run.recipe)
+    horizon = max(NEAR, AHEAD * (history.last["epoch"] if history.last else 0))
     return Against(
         reference=reference,
         summary=_summary(run, history, reference),
         judgements=judge(run, history, reference, siblings) if comparable else [],
         table=_table(pairs, history),
         folded=len(pairs) > FEW,
-        charts=_charts(history, reference),
+        charts=_charts(history, reference, horizon),
+        horizon=horizon,
         notes=[*reference.system.notes, *cautions(run.recipe, history, reference)],
         comparable=comparable,
     )
@@ -156,11 +163,11 @@ def _summary(run: Run, history: History, reference: Reference) -> Table:
     return Table(("", "This run", "Published"), rows)
 
 
-def _charts(history: History, reference: Reference) -> list[Picture]:
+def _charts(history: History, reference: Reference, horizon: int) -> list[Picture]:
     if reference.curve is None:
         return []
     split, name = history.monitored, reference.curve.name
-    theirs, others = reference.curve.points, reference.others
+    theirs = [point for point in reference.curve.points if point.epoch <= horizon]
     found = [
         overlay(
             "against-accuracy.svg",
@@ -170,11 +177,15 @@ def _charts(history: History, reference: Reference) -> list[Picture]:
                     Series(
                         f"{other.name}, test",
                         "test",
-                        [(point.epoch, point.test_accuracy) for point in other.points],
+                        [
+                            (point.epoch, point.test_accuracy)
+                            for point in other.points
+                            if point.epoch <= horizon
+                        ],
                         stroke="dotted",
                         faint=True,
                     )
-                    for other in others
+                    for other in reference.others
                 ),
                 _published(f"{name}, train", "train", "train_accuracy", theirs),
                 _published(f"{name}, test", "test", "test_accuracy", theirs),
