@@ -6,11 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from residua.cli import main
+from residua.console import show
+from residua.recipe import Recipe
+from residua.training import Event, Stepped, train
 
 SMALL = [
     "--epochs", "2", "--data.train", "200", "--data.test", "100", "--device", "cpu",
@@ -158,3 +162,28 @@ def test_signals_save_and_say_how_to_resume(number: signal.Signals, tmp_path: Pa
     assert process.returncode == (130 if number == signal.SIGINT else 0), err
     assert f"residua resume {run}" in out.replace("\n", "")
     assert list((run / "checkpoints").glob("step-*.safetensors"))
+
+
+@pytest.mark.parametrize(("stop", "said"), [(6, "2 of 4"), (4, None)])
+def test_a_stop_inside_an_epoch_tells_its_loss_so_far(
+    stop: int,
+    said: str | None,
+    tiny: Callable[..., Recipe],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    losses = []
+
+    def watched() -> Iterator[Event]:
+        for event in train(tiny(), tmp_path / "run", lambda clock: clock.step >= stop):
+            if isinstance(event, Stepped) and event.step > 4:
+                losses.append(float(event.loss))
+            yield event
+
+    show(watched())
+    out = capsys.readouterr().out.replace("\n", " ")
+    if said is None:
+        assert "Inside epoch" not in out
+    else:
+        mean = sum(losses) / len(losses)
+        assert f"Inside epoch 2, after {said} batches: mean loss {mean:.4f}, accuracy" in out

@@ -18,6 +18,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Table
+from torch import Tensor
 
 from residua import log_lines
 from residua.models import summarise
@@ -64,7 +65,9 @@ def show(events: Iterable[Event]) -> Finished | Stopped:
         transient=True,
         disable=not console.is_terminal,
     )
-    looked, end = 0.0, None
+    looked = 0.0
+    tally: Tensor | None = None
+    end: Finished | Stopped | None = None
     with progress:
         task = progress.add_task("", total=1, figures="")
         for event in events:
@@ -77,11 +80,12 @@ def show(events: Iterable[Event]) -> Finished | Stopped:
                         f"[bold]{setting.recipe.name}[/] {going}: {epochs} epochs of "
                         f"{len(setting.splits.train):,} images on {setting.device}, in {run.path}"
                     )
-                case Stepped(step, loss, tally):
+                case Stepped(step, loss, latest):
+                    tally = latest
                     if time.monotonic() - looked >= REFRESH:
                         looked = time.monotonic()
                         epoch, into = divmod(step - 1, per_epoch)
-                        accuracy = 100 * float(tally[1] / tally[2])
+                        accuracy = 100 * float(latest[1] / latest[2])
                         progress.update(
                             task,
                             completed=into + 1,
@@ -92,8 +96,19 @@ def show(events: Iterable[Event]) -> Finished | Stopped:
                     console.print(epoch_lines(record, epochs, best))
                 case Finished() | Stopped():
                     end = event
+    if isinstance(end, Stopped) and end.step % per_epoch and tally is not None:
+        console.print(_inside(end.step, per_epoch, tally))
     assert end is not None
     return end
+
+
+def _inside(step: int, per_epoch: int, tally: Tensor) -> str:
+    """Where a training stands that was stopped in the middle of an epoch."""
+    loss, correct, seen = tally[:3].tolist()
+    return (
+        f"Inside epoch {step // per_epoch + 1}, after {step % per_epoch} of {per_epoch} batches: "
+        f"mean loss {loss / seen:.4f}, accuracy {100 * correct / seen:.2f}%"
+    )
 
 
 def epoch_lines(record: Record, epochs: int, best: bool) -> str:
