@@ -3,13 +3,26 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint types records reproduce clean
+READERS := yaml toml json_recipe member packed log facts checkpoint proof
+
+.PHONY: quickstart test faults fuzz lint types records reproduce clean
 
 quickstart: .stamps/core
 	$(BIN)/residua train quickstart
 
 test: .stamps/test
 	$(BIN)/pytest -n 2
+
+# Trainings killed fifty times, and all other faults: about twenty minutes.
+faults: .stamps/test
+	$(BIN)/pytest tests/faults --kills 50 -rP
+
+# Fuzzing for longer than `make test` does; with atheris where it installs, a minute a reader.
+fuzz: .stamps/test
+	$(BIN)/pytest tests/faults/test_fuzz.py --hypothesis-profile long --timeout 7200
+	@$(BIN)/python -m pip install --quiet 'atheris>=3' || echo 'atheris does not install here'
+	@! $(BIN)/python -c 'import atheris' 2>/dev/null || for reader in $(READERS); do \
+		$(BIN)/python tests/faults/fuzz.py $$reader -max_total_time=60 || exit 1; done
 
 lint: .stamps/dev
 	$(BIN)/ruff check .

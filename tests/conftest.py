@@ -7,11 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from residua.recipe import Recipe
 from residua.recipe_forms import override, validated
 
+settings.register_profile("long", max_examples=3000)
+pytest.register_assert_rewrite("equal_runs")
 torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=3, help="how often trainings are killed")
 
 
 @pytest.fixture(scope="session")

@@ -8,16 +8,16 @@ import residua
 
 SOURCE = Path(residua.__file__).parent
 ORDER = [
-    ["errors", "value", "seed", "published"],
+    ["errors", "value", "seed", "published", "disk", "schema"],
     ["schedule"],
     ["data"],
-    ["augment", "models", "loss", "optim"],
+    ["augment", "models", "loss", "optim", "divergence"],
     ["recipe"],
     ["recipes"],
     ["recipe_forms"],
-    ["device", "environment", "state", "evaluation", "gradients"],
+    ["device", "environment", "state", "evaluation", "gradients", "lock"],
     ["run", "setting", "log_lines", "explain"],
-    ["evidence"],
+    ["evidence", "recovery"],
     ["epochs"],
     ["training"],
     ["report", "console", "rate_finder"],

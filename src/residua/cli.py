@@ -12,7 +12,8 @@ from residua.errors import UserError
 
 if TYPE_CHECKING:
     from residua.data.archive import Archive
-    from residua.training import Event, Until
+    from residua.recovery import Until
+    from residua.training import Event
 
 app = App(
     name="residua",
@@ -46,7 +47,9 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, status: int = 2) -> None:
-    print(f"residua: {' '.join(message.split())}", file=sys.stderr)
+    # What comes from a file may hold codes that take over a terminal.
+    line = "".join(each if each.isprintable() else " " for each in message)
+    print(f"residua: {' '.join(line.split())}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -21,10 +21,18 @@ from rich.table import Table
 from torch import Tensor
 
 from residua import log_lines
-from residua.models import summarise
+from residua.models import possible, summarise
 from residua.recipe import Recipe
 from residua.state import Record
-from residua.training import EpochDone, Event, Finished, Started, Stepped, Stopped
+from residua.training import (
+    EpochDone,
+    Event,
+    Finished,
+    RolledBack,
+    Started,
+    Stepped,
+    Stopped,
+)
 
 REFRESH = 0.25
 """Seconds between looks at the loss: each look makes the device wait."""
@@ -94,6 +102,10 @@ def show(events: Iterable[Event]) -> Finished | Stopped:
                         )
                 case EpochDone(record, best):
                     console.print(epoch_lines(record, epochs, best))
+                case RolledBack(reason, step, slowed):
+                    console.print(
+                        f"[yellow]{reason}: back to step {step:,}, learning rates x {slowed:g}[/]"
+                    )
                 case Finished() | Stopped():
                     end = event
     if isinstance(end, Stopped) and end.step % per_epoch and tally is not None:
@@ -159,7 +171,8 @@ def show_result(end: Finished) -> None:
 
 def show_summary(recipe: Recipe, classes: int) -> None:
     """A network's layers, parameters, memory and arithmetic."""
-    network = summarise(recipe.architecture.build(classes))
+    with possible():
+        network = summarise(recipe.architecture.build(classes))
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("layer")
     table.add_column("kind")

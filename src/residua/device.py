@@ -1,6 +1,7 @@
 """The device that a training runs on."""
 
 import ctypes
+import os
 import platform
 import resource
 import sys
@@ -10,6 +11,9 @@ import torch
 from residua.errors import UserError
 
 MIB = 2**20
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+"""What torch's allocators say, where they have no class of error for it."""
+NOT_DETERMINISTIC = " does not have a deterministic implementation"
 
 
 def choose(name: str) -> torch.device:
@@ -43,6 +47,31 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     for parameter, value in ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 2**26)):
         libc.mallopt(parameter, value)
+
+
+def reproduce(wanted: bool) -> None:
+    """Take only algorithms that give the same bits every time; or whichever is fastest.
+
+    For the whole process. An operation that has no such algorithm then raises a RuntimeError; the
+    documentation of `torch.use_deterministic_algorithms` names them.
+    """
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+
+
+def remedy(error: RuntimeError) -> str | None:
+    """What a user can do about an error of the device; None where it is another kind of error."""
+    said = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or any(each in said for each in OUT_OF_MEMORY):
+        return (
+            "the device is out of memory: `--accumulate 2` (or 4, 8 ...) takes each batch through "
+            "the network in parts; or lower --batch-size"
+        )
+    if NOT_DETERMINISTIC in said:
+        operation = said.partition(NOT_DETERMINISTIC)[0].split()[-1]
+        return f"deterministic: {operation} has no deterministic form on this device"
+    return None
 
 
 def peak_memory(device: torch.device) -> float:

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +15,8 @@ import torch
 from residua.device import describe
 
 PACKAGES = ("residua", "torch", "numpy", "pydantic", "safetensors")
+DECISIVE = ("processor", "threads", "device")
+"""Besides torch: what a sum's order, and so its last bit, may depend on."""
 
 
 def environment(device: torch.device, seed: int) -> dict[str, Any]:
@@ -32,6 +35,13 @@ def environment(device: torch.device, seed: int) -> dict[str, Any]:
         "git": _git(),
         "seed": seed,
     }
+
+
+def unlike(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What decides over the bits of a training, and is not as it was."""
+    packages = [each.get("packages", {}).get("torch") for each in (before, now)]
+    values = {"torch": packages} | {name: [before.get(name), now.get(name)] for name in DECISIVE}
+    return [f"{name} is {new}, was {old}" for name, (old, new) in values.items() if old != new]
 
 
 def _version(package: str) -> str | None:

@@ -1,14 +1,17 @@
 """What a report needs of the data, kept in the run so that no reader has to load the data."""
 
 import json
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from residua import disk
 from residua.data import Split
 from residua.errors import UserError
 from residua.evaluation import Evaluation
@@ -19,6 +22,9 @@ from residua.state import State
 
 SAMPLES = 24
 MISTAKES = 24
+LARGEST = 2**30
+"""Bytes of a file of evidence, and names of classes, that are read."""
+CLASSES = 10_000
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,11 @@ class Samples:
     labels: Tensor
     """(M,) int64."""
     classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _see_images(self.originals, len(self.labels))
+        _see_images(self.augmented, len(self.labels))
+        _see_places(self.labels, len(self.classes))
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,31 @@ class Predictions:
     images: Tensor
     """(M, 3, H, W) uint8: their images."""
     classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for each in (self.labels, self.last, self.best):
+            _see_places(each, len(self.classes), len(self.labels))
+        _see_places(self.mistakes, len(self.labels))
+        _see_images(self.images, len(self.mistakes))
+        if self.confidence.shape != self.mistakes.shape or not self.confidence.isfinite().all():
+            raise ValueError("each mistake has a confidence")
+
+
+def _see_images(images: Tensor, count: int) -> None:
+    """Raises ValueError for anything but `count` images that can be shown."""
+    fits = images.ndim == 4 and images.shape[:2] == (count, 3) and min(images.shape[2:]) > 0
+    if images.dtype != torch.uint8 or not fits:
+        raise ValueError(f"{images.dtype} {tuple(images.shape)} are not {count} images")
+
+
+def _see_places(places: Tensor, end: int, count: int | None = None) -> None:
+    """Raises ValueError for anything but `count` places from 0 to `end`."""
+    fits = places.ndim == 1 and len(places) == (len(places) if count is None else count)
+    if places.dtype != torch.int64 or not fits or ((places < 0) | (places >= end)).any():
+        raise ValueError(f"{places.dtype} {tuple(places.shape)} are not places below {end}")
+
+
+Kind = TypeVar("Kind")
 
 
 def draw_samples(setting: Setting, state: State) -> Samples:
@@ -102,7 +138,11 @@ def keep_filters(run: Run, epoch: int, network: ResidualNetwork) -> None:
 
     A resumed run that repeats an epoch so keeps each epoch once.
     """
-    before = {key: value for key, value in filters(run).items() if key < epoch}
+    try:
+        before = {key: value for key, value in filters(run).items() if key < epoch}
+    except UserError as error:
+        warnings.warn(f"{error}; the filters are kept anew", stacklevel=2)
+        before = {}
     now = before | {epoch: network.first_convolution.weight.detach().half()}
     tensors = {f"epoch-{key:04d}": value for key, value in now.items()}
     _write(run.evidence / "filters.safetensors", tensors)
@@ -110,39 +150,44 @@ def keep_filters(run: Run, epoch: int, network: ResidualNetwork) -> None:
 
 def samples(run: Run) -> Samples | None:
     """The kept samples, or None where there are none."""
-    found = _read(run.evidence / "samples.safetensors")
-    return Samples(**found[0], classes=found[1]) if found else None
+    return _read(run.evidence / "samples.safetensors", Samples)
 
 
 def predictions(run: Run) -> Predictions | None:
     """The kept predictions, or None while the run is unfinished."""
-    found = _read(run.evidence / "predictions.safetensors")
-    return Predictions(**found[0], classes=found[1]) if found else None
+    return _read(run.evidence / "predictions.safetensors", Predictions)
 
 
 def filters(run: Run) -> dict[int, Tensor]:
     """The first convolution's filters, (filters, 3, k, k) float16, by epochs finished before."""
-    found = _read(run.evidence / "filters.safetensors")
-    kept = {int(name.removeprefix("epoch-")): value for name, value in (found or ({},))[0].items()}
+    return _read(run.evidence / "filters.safetensors", _by_epoch) or {}
+
+
+def _by_epoch(classes: tuple[str, ...], **tensors: Tensor) -> dict[int, Tensor]:
+    kept = {int(name.removeprefix("epoch-")): value for name, value in tensors.items()}
+    for value in kept.values():
+        fits = value.ndim == 4 and value.shape[1] == 3 and value.numel() and not classes
+        if not fits or value.dtype != torch.float16:
+            raise ValueError(f"{value.dtype} {tuple(value.shape)} are no filters")
     return dict(sorted(kept.items()))
 
 
 def _write(path: Path, tensors: dict[str, Tensor], classes: tuple[str, ...] = ()) -> None:
-    partial = path.with_name(f".{path.name}.partial")
     on_cpu = {
         name: value.cpu().clone(memory_format=torch.contiguous_format)
         for name, value in tensors.items()
     }
-    save_file(on_cpu, partial, {"classes": json.dumps(classes)})
-    partial.replace(path)
+    disk.write(path, save(on_cpu, {"classes": json.dumps(classes)}))
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]] | None:
+def _read(path: Path, kind: Callable[..., Kind]) -> Kind | None:
     if not path.is_file():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            classes = json.loads((file.metadata() or {})["classes"])
-            return {name: file.get_tensor(name) for name in file.keys()}, tuple(classes)  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        tensors, said = disk.tensors(path, LARGEST)
+        classes = json.loads(said["classes"])
+        if not all(isinstance(each, str) for each in classes) or len(classes) > CLASSES:
+            raise ValueError(f"classes are at most {CLASSES:,} names")
+        return kind(**tensors, classes=tuple(classes))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error}") from None

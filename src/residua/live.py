@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 
+from residua.errors import UserError
 from residua.report import write_report
 from residua.run import Run
 from residua.training import EpochDone, Event, Started
@@ -31,7 +32,7 @@ def live(events: Iterable[Event]) -> Iterator[Event]:
                 began = time.monotonic()
                 try:
                     write_report(run, refresh=REFRESH)
-                except OSError as error:
+                except (OSError, UserError) as error:
                     warnings.warn(f"the report could not be written: {error}", stacklevel=2)
                 now = time.monotonic()
                 due = now + (now - began) / SHARE

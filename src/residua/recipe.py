@@ -6,6 +6,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from residua.augment import Augmentation, Mixing
 from residua.data import Cifar100, Data
+from residua.divergence import OnDivergence, Stop
 from residua.loss import CrossEntropy
 from residua.models import Architecture
 from residua.optim import SAM, SGD, Average, Optimizer
@@ -65,10 +66,15 @@ class Recipe(Value):
     """The average of the weights that is evaluated instead of the last ones."""
     clip_norm: PositiveFloat | None = None
     """The norm that the gradient of all weights together is clipped to."""
-    epochs: PositiveInt = 100
+    on_divergence: OnDivergence = Stop()
+    """What becomes of the training when its loss is not finite."""
+    epochs: PositiveInt = Field(default=100, le=1_000_000)
     """Passes over the training set."""
     batch_size: PositiveInt = 128
     """Images a step."""
+    accumulate: PositiveInt = 1
+    """Parts in which a batch goes through the network, one after another, where it does not fit
+    into memory at once; gradients are summed. Batch normalisation sees each part alone."""
     last_batch: Literal["keep", "drop"] = "keep"
     """What becomes of an epoch's last batch when it is short."""
     seed: int = Field(default=0, ge=0)
@@ -80,7 +86,7 @@ class Recipe(Value):
     save_every: PositiveInt = 1
     """Epochs between checkpoints; the last epoch is always saved."""
     keep_last: PositiveInt = 1
-    """Checkpoints kept besides the best one."""
+    """Checkpoints kept besides the best one, and one more should the last be damaged."""
     target: float | None = Field(default=None, gt=0, le=100)
     """The accuracy in percent whose reaching the log marks."""
     early_stopping: EarlyStopping | None = None
@@ -93,6 +99,9 @@ class Recipe(Value):
     """The layout of images and filters in memory."""
     compile: bool = False
     """Whether the network is compiled (falls back, saying so, where no compiler is found)."""
+    deterministic: bool = False
+    """Whether only algorithms are taken that give the same bits every time; for GPUs, at some cost.
+    On a CPU all are."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
@@ -100,4 +109,6 @@ class Recipe(Value):
         mixes = any(isinstance(each, Mixing) for each in self.augmentation)
         if mixes and self.batch_size < 2:
             raise ValueError("mixing images needs a batch_size of at least 2")
+        if self.accumulate > self.batch_size:
+            raise ValueError("accumulate: a batch has no more parts than images")
         return self

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from residua import recipes
+from residua import disk, recipes
 from residua.errors import UserError
 from residua.recipe import Recipe
 
@@ -56,9 +56,9 @@ def _from_file(path: Path) -> Tree:
     if not path.is_file():
         raise UserError(f"there is no recipe file {path}")
     try:
-        text = path.read_text(encoding="utf-8")
-        tree = {".toml": tomllib.loads, ".json": json.loads}.get(path.suffix, yaml.safe_load)(text)
-    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError, RecursionError) as error:
+        loads = {".toml": tomllib.loads, ".json": json.loads}.get(path.suffix, yaml.safe_load)
+        tree = disk.bounded(loads(disk.text(path).decode()))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read as a recipe: {reason}") from None
     if not isinstance(tree, dict):
@@ -97,8 +97,8 @@ def parse(words: Sequence[str]) -> list[tuple[str, Tree]]:
                 raise UserError(f"--{path} needs a value")
             text = rest.pop(0)
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
+            value = disk.bounded(yaml.safe_load(text))
+        except (yaml.YAMLError, ValueError, RecursionError):
             value = text
         pairs.append((path.replace("-", "_"), value))
     return pairs

@@ -2,22 +2,33 @@
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from residua import disk
 from residua.errors import UserError
+from residua.lock import LOCK, alone
 from residua.recipe import Recipe
 from residua.recipe_forms import validated
+from residua.schema import Environment, Epoch, File, Provenance, Result, checked, in_order
 from residua.state import Record, State
+
+CHECKPOINT = re.compile(r"(step|stop)-(\d{8,15})\.safetensors")
 
 
 class Run:
     """A directory with recipe.json, environment.json, log.jsonl, checkpoints/ and report/.
 
     A finished run also has result.json and evidence/: what the report needs of the data, so that
-    nothing that reads a run ever has to load the data set.
+    nothing that reads a run ever has to load the data set. recipe.json is the last file that a
+    beginning writes: a directory without it never became a run.
+
+    Checkpoints are step-N, written where the recipe says, after N steps; and stop-N, where a
+    training was stopped in between.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,18 +38,16 @@ class Run:
         self.report = path / "report"
 
     @classmethod
-    def create(cls, path: Path, recipe: Recipe) -> "Run":
-        """Make the directory of a new run.
+    def create(cls, path: Path) -> "Run":
+        """Make the directory of a new run, still without recipe.
 
         Raises:
-            UserError: it exists already, or cannot be made.
+            UserError: it cannot be made.
         """
-        ensure_vacant(path)
         run = cls(path)
         try:
             for directory in (run.checkpoints, run.evidence, run.report):
-                directory.mkdir(parents=True)
-            write(path / "recipe.json", recipe.model_dump_json(indent=2) + "\n")
+                directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot make the run {path}: {error.strerror}") from None
         return run
@@ -48,11 +57,31 @@ class Run:
         """The run in a directory.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none; or it holds links, through which files elsewhere would be
+                written.
         """
         if not (path / "recipe.json").is_file():
             raise UserError(f"{path} holds no run: it has no recipe.json")
+        for each in (*path.iterdir(), *path.glob("*/*")):
+            if each.is_symlink():
+                raise UserError(f"{each} is a link: a run has to hold its files itself")
         return cls(path)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process from training here; over when this process ends, however.
+
+        Raises:
+            UserError: another process is at work here; or files cannot be written meanwhile.
+        """
+        try:
+            with alone(self.path):
+                yield
+        except OSError as error:
+            raise UserError(
+                f"the run {self.path} cannot be written: {error.strerror}; once that is mended, "
+                f"`residua resume {self.path}` goes on from its last checkpoint"
+            ) from error
 
     @property
     def recipe(self) -> Recipe:
@@ -66,64 +95,79 @@ class Run:
     @property
     def environment(self) -> dict[str, Any]:
         """What the run started on; empty where that is not known."""
-        return self._json("environment.json") if self._has("environment.json") else {}
+        return self._json("environment.json", Environment) or {}
 
     @property
     def provenance(self) -> dict[str, Any]:
         """The data the run was begun with, as `Setting.provenance`; empty where not known."""
-        found: dict[str, Any] = self._json("data.json") if self._has("data.json") else {}
-        return found
+        return self._json("data.json", Provenance) or {}
 
     @property
     def result(self) -> dict[str, Any] | None:
         """The final figures; None while the run is unfinished."""
-        return self._json("result.json") if self._has("result.json") else None
+        found: dict[str, Any] | None = self._json("result.json", Result)
+        return found
 
     @property
     def log(self) -> list[Record]:
-        """The finished epochs, oldest first; a torn last line is passed over."""
+        """The finished epochs, oldest first; a torn last line is passed over.
+
+        Raises:
+            UserError: another line is damaged.
+        """
+        path = self.path / "log.jsonl"
         records: list[Record] = []
-        if self._has("log.jsonl"):
-            for line in (self.path / "log.jsonl").read_text(encoding="utf-8").splitlines():
-                try:
-                    records.append(json.loads(line))
-                except ValueError:
-                    break
+        if not path.is_file():
+            return records
+        try:
+            *lines, _ = disk.text(path).split(b"\n")
+            for line in lines:
+                records.append(checked(Epoch, disk.bounded(json.loads(line.decode()))))
+            in_order(records)
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{path} is damaged after line {len(records)}: {error}") from None
         return records
 
     def append(self, record: Record) -> None:
         """Add one epoch to the log."""
-        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        disk.append(self.path / "log.jsonl", json.dumps(record))
 
     def rewind(self, records: Sequence[Record]) -> None:
         """Set the log back to what a checkpoint knows."""
-        write(self.path / "log.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+        disk.write(self.path / "log.jsonl", "".join(json.dumps(each) + "\n" for each in records))
 
     def record(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file of the run, whole or not at all."""
-        write(self.path / name, json.dumps(content, indent=2) + "\n")
+        disk.write(self.path / name, json.dumps(content, indent=2) + "\n")
 
-    def save(self, state: State, best: bool, keep: int) -> Path:
-        """Write a checkpoint, mark it as the best one if it is, and drop the oldest.
+    def save(self, state: State, best: bool, keep: int) -> None:
+        """Write the checkpoint of an epoch's end, and drop the oldest.
 
         Args:
             state: what to write.
             best: whether it is the best so far.
-            keep: how many checkpoints besides the best to leave.
+            keep: how many to leave besides the best, and besides one that stands in should the
+                last be damaged.
         """
-        path = self.checkpoints / f"step-{state.step:08d}.safetensors"
-        state.save(path)
+        path = self._checkpoint("step", state.step)
         if best:
-            partial = self.checkpoints / ".best.partial"
-            partial.unlink(missing_ok=True)
-            _link(path, partial)
-            partial.replace(self.best)
-        for old in self.saved[:-keep]:
+            # In this order: a best one without its step is made again, the other way it is missed.
+            state.save(self.best)
+            _link(self.best, path)
+        else:
+            state.save(path)
+        own = [each for each in self.ends if _step(each) <= state.step]
+        for old in (*own[: -keep - 1], *self._stops):
             old.unlink()
-        return path
+
+    def stop(self, state: State) -> None:
+        """Write the checkpoint of a training that stops where none is due."""
+        path = self._checkpoint("stop", state.step)
+        if not self._checkpoint("step", state.step).exists():
+            state.save(path)
+        for old in self._stops:
+            if old != path:
+                old.unlink()
 
     @property
     def best(self) -> Path:
@@ -132,48 +176,65 @@ class Run:
 
     @property
     def saved(self) -> list[Path]:
-        """The checkpoints by step, oldest first."""
-        return sorted(self.checkpoints.glob("step-*.safetensors"))
+        """All checkpoints by step, oldest first."""
+        found = (each for each in self.checkpoints.iterdir() if CHECKPOINT.fullmatch(each.name))
+        return sorted(found, key=lambda each: (_step(each), each.name.startswith("step")))
 
-    def _has(self, name: str) -> bool:
-        return (self.path / name).is_file()
+    @property
+    def step(self) -> int:
+        """Of the last checkpoint."""
+        return _step(self.saved[-1])
 
-    def _json(self, name: str) -> Any:
+    @property
+    def ends(self) -> list[Path]:
+        """Those that were due, by step, oldest first."""
+        return [each for each in self.saved if each.name.startswith("step")]
+
+    @property
+    def _stops(self) -> list[Path]:
+        return [each for each in self.saved if each.name.startswith("stop")]
+
+    def _checkpoint(self, kind: str, step: int) -> Path:
+        return self.checkpoints / f"{kind}-{step:08d}.safetensors"
+
+    def _json(self, name: str, kind: type[File] = File) -> Any:
         path = self.path / name
+        if not path.is_file():
+            return None
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read: {error}") from None
+            return checked(kind, disk.bounded(json.loads(disk.text(path).decode())))
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{path} is damaged: {error}") from None
 
 
 def ensure_vacant(path: Path) -> None:
-    """Do nothing where a run can be made.
+    """Do nothing where a run can be made: where nothing is, or a beginning that became no run.
 
     Raises:
         UserError: a run or something else is there, or cannot be looked at.
     """
+    begun = {"checkpoints", "evidence", "report", "environment.json", "data.json", LOCK}
     try:
         if (path / "recipe.json").exists():
             raise UserError(f"{path} holds a run: `residua resume {path}`, or another --run")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        names = {each.name for each in path.iterdir()} if path.is_dir() else set()
+        others = {name for name in names - begun if not name.endswith(".partial")}
+        if others or (path.exists() and not path.is_dir()):
             raise UserError(f"{path} is there already and not empty: choose another --run")
     except OSError as error:
         raise UserError(f"cannot make the run {path}: {error.strerror}") from None
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file that is whole or not there."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.stem[5:])
 
 
 def _link(path: Path, other: Path) -> None:
     """A second name for a file; a copy, where the file system knows no such thing."""
+    partial = other.with_name(f".{other.name}.partial")
+    partial.unlink(missing_ok=True)
     try:
-        os.link(path, other)
+        os.link(path, partial)
     except OSError:
-        shutil.copyfile(path, other)
+        shutil.copyfile(path, partial)
+    partial.replace(other)

@@ -26,6 +26,8 @@ class Clock:
     steps_per_epoch: int
     metrics: Sequence[float] = ()
     """The monitored accuracy after each finished epoch, oldest first."""
+    slowed: float = 1.0
+    """What optimisers multiply their learning rates with: less than 1 after a roll back."""
 
     @property
     def epoch(self) -> int:

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from residua.augment import Draw, Normalisation, Pipeline
 from residua.data import Batches, Split, Splits, statistics
-from residua.device import choose, keep_freed_memory
-from residua.errors import UserError
+from residua.device import choose, keep_freed_memory, reproduce
 from residua.evaluation import PRECISIONS, Evaluation, evaluate, evaluating
-from residua.models import ResidualNetwork, fit
+from residua.models import ResidualNetwork, fit, possible
 from residua.optim import holding
 from residua.recipe import Recipe
 from residua.schedule import Clock, at, extremes
@@ -85,7 +84,13 @@ class Setting:
     def clock(self, state: State) -> Clock:
         """Where the training stands."""
         accuracies = list(self.accuracies(state).values())
-        return Clock(state.step, self.steps, self.batches.steps_per_epoch, accuracies)
+        return Clock(
+            state.step,
+            self.steps,
+            self.batches.steps_per_epoch,
+            accuracies,
+            self.recipe.on_divergence.factor**state.rollbacks,
+        )
 
     def side(self, clock: Clock) -> int | None:
         """The side in pixels that images are resized to at this moment; None leaves them."""
@@ -144,6 +149,7 @@ def prepare(recipe: Recipe) -> tuple[Setting, State]:
         UserError: missing data, an unknown device, a batch larger than the training set.
     """
     device = choose(recipe.device)
+    reproduce(recipe.deterministic)
     if device.type == "cpu":
         keep_freed_memory()
     splits = recipe.data.load(recipe.seed)
@@ -180,13 +186,11 @@ def prepare(recipe: Recipe) -> tuple[Setting, State]:
 def _built(recipe: Recipe, classes: int, side: int) -> ResidualNetwork:
     """The network, seen to work on images of every size that it will be shown."""
     sizes = {side, *map(round, extremes(recipe.image_size) if recipe.image_size else ())}
-    try:
+    with possible():
         network = recipe.architecture.build(classes, recipe.seed)
         with evaluating(network):
             for size in sizes:
                 network(torch.zeros(1, 3, size, size))
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"architecture: there is no such network: {error}") from None
     return network
 
 

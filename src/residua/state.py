@@ -2,24 +2,32 @@
 
 import hashlib
 import json
-import os
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from residua import disk
 from residua.errors import UserError
 from residua.models import ResidualNetwork
+from residua.schema import Rest, checked, in_order
 
 Record = dict[str, Any]
 """One finished epoch, as the log has it."""
-TALLIED = 5
+TALLIED = 6
 """Places of a tally before those of the layer groups."""
+ROOM = 2**26
+"""Bytes that a checkpoint may have beyond its tensors."""
+
+
+class Damaged(UserError):
+    """A file is not what was written: cut short, changed, or never whole."""
 
 
 @dataclass
@@ -35,17 +43,22 @@ class State:
     """The averaged weights; empty without averaging."""
     scaler: torch.amp.GradScaler
     tally: Tensor
-    """(5 + groups,): summed over the running epoch: loss x images, correct images, images, gradient
-    norm; then the last loss; then, summed, each layer group's gradient norm."""
+    """(6 + groups,): summed over the running epoch: loss x images, correct images, images, gradient
+    norm, steps left out; then the last loss; then, summed, each layer group's gradient norm."""
     step: int = 0
     seconds: float = 0.0
     """Of training in the running epoch."""
+    rollbacks: int = 0
+    """How often the training was set back because it diverged."""
     history: list[Record] = field(default_factory=list)
     """The finished epochs."""
 
     @torch.no_grad()
     def count(self, loss: Tensor, correct: Tensor, images: int, norms: Tensor) -> None:
         """Add a step to the tally, without waiting for the device.
+
+        A step of float16 whose scaled gradients overflowed was left out by the scaler, which then
+        scales less: such gradients have no norm, and say nothing of the training.
 
         Args:
             loss: scalar, the mean of the batch.
@@ -56,9 +69,10 @@ class State:
         self.tally[TALLIED - 1] = 0
         seen = torch.full_like(loss, images)
         norm = torch.linalg.vector_norm(norms)
-        self.tally += torch.cat(
-            [torch.stack([loss * images, correct, seen, norm, loss]).float(), norms]
-        )
+        left_out = ~norm.isfinite() if self.scaler.is_enabled() else torch.zeros_like(norm).bool()
+        sizes = torch.cat([norm[None], norms]).masked_fill(left_out, 0)
+        figures = [loss * images, correct, seen, sizes[0], left_out, loss]
+        self.tally += torch.cat([torch.stack([each.float() for each in figures]), sizes[1:]])
 
     def save(self, path: Path) -> None:
         """Write everything to a safetensors file that is whole or not there.
@@ -70,39 +84,41 @@ class State:
         rest = {
             "step": self.step,
             "seconds": self.seconds,
+            "rollbacks": self.rollbacks,
             "history": self.history,
             "scaler": self.scaler.state_dict(),
         }
         state = json.dumps(rest)
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            save_file(tensors, partial, {"state": state, "sha256": _digest(tensors, state)})
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        disk.write(path, save(tensors, {"state": state, "sha256": _digest(tensors, state)}))
 
     def load(self, path: Path) -> None:
         """Take everything from a file that `save` wrote; whole, or not at all.
 
         Raises:
-            UserError: the file is missing, damaged, or of another network or optimiser.
+            Damaged: the file is missing or damaged.
+            UserError: it is of another network, optimiser or precision.
         """
-        tensors, state = read(path)
         own = dict(self._tensors())
-        names = {name for name in tensors if not name.startswith("optimizer.")}
-        wrong = names ^ {name for name in own if not name.startswith("optimizer.")}
-        wrong |= {name for name in names & own.keys() if tensors[name].shape != own[name].shape}
-        if wrong:
-            raise UserError(f"{path} is of another network: it differs in {min(wrong)}")
-        rest = json.loads(state)
+        tensors, state = read(path, 3 * sum(value.nbytes for value in own.values()) + ROOM)
+        try:
+            rest = checked(Rest, json.loads(state))
+            in_order(rest["history"])
+            if rest["history"] and rest["history"][-1]["epoch"] != len(rest["history"]):
+                raise ValueError("epochs are missing")
+        except (ValueError, RecursionError) as error:
+            raise Damaged(f"{path} is damaged: {error}") from None
+        wrong = self._mismatch(tensors)
+        if wrong is not None:
+            raise UserError(f"{path} is of another network or optimiser: it differs in {wrong}")
+        if rest["scaler"].keys() != self.scaler.state_dict().keys():
+            raise UserError(f"{path} is of another precision")
         with torch.no_grad():
-            for name in names:
+            for name in own.keys() & tensors.keys():
                 own[name].copy_(tensors[name])
-        self._restore_optimizer(tensors, path)
+        self._restore_optimizer(tensors)
         self.scaler.load_state_dict(rest["scaler"])
         self.step, self.seconds, self.history = rest["step"], rest["seconds"], rest["history"]
+        self.rollbacks = rest["rollbacks"]
 
     def _tensors(self) -> list[tuple[str, Tensor]]:
         named = [(f"network.{name}", value) for name, value in self.network.state_dict().items()]
@@ -116,37 +132,56 @@ class State:
     def _weights(self) -> list[Tensor]:
         return [weight for group in self.optimizer.param_groups for weight in group["params"]]
 
-    def _restore_optimizer(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+    def _mismatch(self, tensors: Mapping[str, Tensor]) -> str | None:
+        """The name of a tensor that this state has no place for, or lacks; None for none."""
+        places = {name: value for name, value in self._tensors() if not _of_optimizer(name)}
+        for place, weight in enumerate(self._weights()):
+            places |= {name: weight for name in tensors if _of_optimizer(name) == str(place)}
+        wrong = places.keys() ^ tensors.keys()
+        wrong |= {
+            name
+            for name in places.keys() & tensors.keys()
+            if (places[name].shape, places[name].dtype)
+            != (tensors[name].shape, tensors[name].dtype)
+        }
+        return min(wrong, default=None)
+
+    def _restore_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
         weights = self._weights()
         self.optimizer.state.clear()
         for name, value in tensors.items():
-            if not name.startswith("optimizer."):
-                continue
-            _, place, key = name.split(".", 2)
-            if int(place) >= len(weights):
-                raise UserError(f"{path} is of another optimiser: it has {name}")
-            weight = weights[int(place)]
-            # Fused kernels walk weight and momentum side by side in memory: same strides needed.
-            like = torch.empty_like(weight) if value.shape == weight.shape else value.clone()
-            self.optimizer.state[weight][key] = like.copy_(value)
+            if place := _of_optimizer(name):
+                weight = weights[int(place)]
+                # Fused kernels walk weight and momentum side by side in memory: same strides.
+                self.optimizer.state[weight][name.split(".", 2)[2]] = torch.empty_like(
+                    weight
+                ).copy_(value)
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], str]:
+def _of_optimizer(name: str) -> str | None:
+    """The place of the weight whose optimiser's tensor it is; None for all other tensors."""
+    found = re.fullmatch(r"optimizer\.(\d+)\.\w+", name)
+    return found and found[1]
+
+
+def read(path: Path, most: int = sys.maxsize) -> tuple[dict[str, Tensor], str]:
     """The tensors of a checkpoint on the CPU, and the rest of the state as JSON.
 
+    Args:
+        path: the file.
+        most: bytes that it may have.
+
     Raises:
-        UserError: the file is missing or damaged.
+        Damaged: the file is missing or damaged.
     """
     if not path.is_file():
-        raise UserError(f"there is no checkpoint {path}")
+        raise Damaged(f"there is no checkpoint {path}")
     try:
-        with safe_open(path, framework="pt") as file:
-            said = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
+        tensors, said = disk.tensors(path, most)
+    except (OSError, ValueError) as error:
+        raise Damaged(f"{path} is damaged: {error}") from None
     if "state" not in said or said.get("sha256") != _digest(tensors, said["state"]):
-        raise UserError(f"{path} is damaged: its contents do not match its checksum")
+        raise Damaged(f"{path} is damaged: its contents do not match its checksum")
     return tensors, said["state"]
 
 

@@ -1,7 +1,8 @@
 """The training loop: an iterator of events, which whoever iterates may show, log or ignore."""
 
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_
 
-from residua.environment import environment
-from residua.epochs import best_epoch, finish, finish_epoch, is_over
+from residua.device import remedy
+from residua.divergence import Diverged
+from residua.environment import environment, unlike
+from residua.epochs import best_epoch, ensure_finite, finish, finish_epoch, is_over
 from residua.errors import UserError
 from residua.evaluation import Evaluation
 from residua.evidence import draw_samples, keep_filters, keep_samples
@@ -19,14 +22,14 @@ from residua.gradients import norms
 from residua.models import set_clock
 from residua.optim import here
 from residua.recipe import Recipe
+from residua.recovery import BrokenOff, Until, breakable, restore, roll_back
 from residua.run import Run, ensure_vacant
-from residua.schedule import Clock
 from residua.seed import derive
 from residua.setting import Setting, prepare
 from residua.state import Record, State
 
-Until = Callable[[Clock], bool]
-"""Asked before every step; true saves and stops."""
+WATCHED = 100
+"""Steps between looks at whether the loss is finite: each look makes the device wait."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,17 @@ class EpochDone:
 
 
 @dataclass(frozen=True)
+class RolledBack:
+    """The training diverged, and goes on from an earlier checkpoint with lower rates."""
+
+    reason: str
+    step: int
+    """That it goes on after."""
+    slowed: float
+    """What learning rates are multiplied with from now on."""
+
+
+@dataclass(frozen=True)
 class Stopped:
     """The training was stopped on request, and saved."""
 
@@ -73,7 +87,7 @@ class Finished:
     result: dict[str, Any]
 
 
-Event = Started | Stepped | EpochDone | Stopped | Finished
+Event = Started | Stepped | EpochDone | RolledBack | Stopped | Finished
 
 
 def train(recipe: Recipe, path: Path | str, until: Until = lambda _: False) -> Iterator[Event]:
@@ -85,30 +99,63 @@ def train(recipe: Recipe, path: Path | str, until: Until = lambda _: False) -> I
     ensure_vacant(Path(path))
     setting, state = prepare(recipe)
     drawn = draw_samples(setting, state)
-    run = Run.create(Path(path), recipe)
-    run.record("environment.json", environment(setting.device, recipe.seed))
-    run.record("data.json", setting.provenance)
-    keep_samples(run, drawn)
-    keep_filters(run, 0, state.network)
-    yield from _loop(run, setting, state, until)
+    run = Run.create(Path(path))
+    with run.held():
+        ensure_vacant(run.path)
+        run.record("environment.json", environment(setting.device, recipe.seed))
+        run.record("data.json", setting.provenance)
+        keep_samples(run, drawn)
+        keep_filters(run, 0, state.network)
+        run.save(state, False, recipe.keep_last)
+        run.record("recipe.json", recipe.model_dump(mode="json"))
+        yield from _carried_on(run, setting, state, until)
 
 
 def resume(path: Path | str, until: Until = lambda _: False) -> Iterator[Event]:
-    """Go on with a run from its last checkpoint; iterating makes it go on.
+    """Go on with a run from its last sound checkpoint; iterating makes it go on.
 
     On a CPU the outcome is, bit for bit, that of a training that was never stopped.
 
     Raises:
-        UserError: there is no run, or its files are damaged.
+        UserError: there is no run, its files are damaged, or another process is at work on it.
     """
     run = Run.open(Path(path))
-    setting, state = prepare(run.recipe)
-    if run.provenance not in ({}, setting.provenance):
-        raise UserError(f"{path} was begun with other images than those that are there now")
-    if run.saved:
-        state.load(run.saved[-1])
-    run.rewind(state.history)
-    yield from _loop(run, setting, state, until)
+    with run.held():
+        setting, state = prepare(run.recipe)
+        if run.provenance not in ({}, setting.provenance):
+            raise UserError(f"{path} was begun with other images than those that are there now")
+        changes = unlike(run.environment, environment(setting.device, setting.recipe.seed))
+        if changes and run.environment:
+            warnings.warn(
+                f"{path} goes on, but not bit for bit: {'; '.join(changes)}", stacklevel=2
+            )
+        restore(state, run.saved)
+        run.rewind(state.history)
+        yield from _carried_on(run, setting, state, until)
+
+
+def _carried_on(run: Run, setting: Setting, state: State, until: Until) -> Iterator[Event]:
+    """The loop, watched: what it cannot go on with ends or mends it here."""
+    interruptible = breakable(setting, state, until)
+    while True:
+        try:
+            for event in _loop(run, interruptible, state, until):
+                if isinstance(event, Stepped) and event.step % WATCHED == 0:
+                    ensure_finite(state, 1 + (event.step - 1) // setting.batches.steps_per_epoch)
+                yield event
+            return
+        except Diverged as found:
+            roll_back(run, setting, state, found)
+            yield RolledBack(str(found), state.step, setting.clock(state).slowed)
+        except BrokenOff:
+            if state.step > len(state.history) * setting.batches.steps_per_epoch:
+                run.stop(state)
+            yield Stopped(run.step)
+            return
+        except RuntimeError as error:
+            if advice := remedy(error):
+                raise UserError(f"step {state.step + 1}: {advice}") from error
+            raise
 
 
 def _loop(run: Run, setting: Setting, state: State, until: Until) -> Iterator[Event]:
@@ -128,7 +175,7 @@ def _loop(run: Run, setting: Setting, state: State, until: Until) -> Iterator[Ev
             yield Finished(finish(run, setting, state, evaluations))
             return
         if until(setting.clock(state)):
-            run.save(state, False, setting.recipe.keep_last)
+            run.stop(state)
             yield Stopped(state.step)
             return
         started = time.perf_counter()
@@ -147,10 +194,15 @@ def step(setting: Setting, state: State) -> Tensor:
 
     def gradients() -> tuple[Tensor, Tensor]:
         torch.manual_seed(derive(recipe.seed, "network", state.step))
-        logits = setting.run(images)
-        loss = recipe.loss(logits, targets)
-        torch.autograd.backward(state.scaler.scale(loss))
-        return loss.detach(), logits.detach()
+        losses, logits = [], []
+        parts = images.chunk(recipe.accumulate), targets.chunk(recipe.accumulate)
+        for part, wanted in zip(*parts, strict=True):
+            said = setting.run(part)
+            loss = recipe.loss(said, wanted) * (len(part) / len(images))
+            torch.autograd.backward(state.scaler.scale(loss))
+            losses.append(loss.detach())
+            logits.append(said.detach())
+        return torch.stack(losses).sum(), torch.cat(logits)
 
     loss, logits = (recipe.sharpness or here)(state.network, clock, gradients)
     state.scaler.unscale_(state.optimizer)

@@ -35,11 +35,11 @@ def records(count, split="test", every=1):
             "memory_mib": 100.0,
         }
         if epoch % every == 0:
-            accuracy = 9.0 * epoch if epoch < count else 9.0 * epoch - 12
+            accuracy = 9.0 * epoch if epoch < count else max(0.0, 9.0 * epoch - 12)
             record |= {
                 f"{split}_loss": 4.5 / epoch,
                 f"{split}_accuracy": accuracy,
-                f"{split}_top5": accuracy + 20,
+                f"{split}_top5": min(100.0, accuracy + 20),
                 "evaluation_seconds": 0.5,
             }
         found.append(record)
@@ -47,7 +47,8 @@ def records(count, split="test", every=1):
 
 
 def make_run(path, recipe=RECIPE, log=()):
-    run = Run.create(path, recipe)
+    run = Run.create(path)
+    run.record("recipe.json", recipe.model_dump(mode="json"))
     for record in log:
         run.append(record)
     return run

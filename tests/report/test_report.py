@@ -4,8 +4,9 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from made_runs import finish, keep_predictions, keep_samples, make_run, records
+from made_runs import RECIPE, finish, keep_predictions, keep_samples, make_run, records
 
+from residua.divergence import RollBack
 from residua.recipe import Recipe
 from residua.report import write_report
 
@@ -159,3 +160,19 @@ def test_a_perfect_network_made_no_mistakes(tmp_path):
     finish(run)
     for text in pages(run):
         assert "No image was taken for another class" in text
+
+
+def test_roll_backs_and_a_lost_best_are_said(tmp_path):
+    recipe = RECIPE.model_copy(update={"on_divergence": RollBack(factor=0.25)})
+    log = records(8)
+    for record in log[4:]:
+        record["rollbacks"] = 2
+    run = make_run(tmp_path / "run", recipe, log)
+    finish(run)
+    for text in pages(run):
+        assert "went back to a checkpoint 2 times, each time with learning rates" in text
+        assert "multiplied by 0.25" in text
+        assert "was damaged" not in text
+    run.record("result.json", run.result | {"best_lost": 7})
+    for text in pages(run):
+        assert "checkpoint of the best epoch, 7, was damaged: the last" in text

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from residua.compare.content import Comparison, comparison
+from residua.disk import write
 from residua.errors import UserError
 from residua.report import keep_pictures
 from residua.report.templates import html_environment, markdown_environment
-from residua.run import write
 
 __all__ = ["Comparison", "comparison", "write_comparison"]
 

@@ -145,7 +145,10 @@ def load(archive: Archive, root: Path) -> Splits:
     meta = _unpickled(folder, archive.meta)
     train = [_unpickled(folder, member) for member in archive.train]
     test = [_unpickled(folder, archive.test)]
-    return Splits(_split(archive, meta, train), None, _split(archive, meta, test))
+    try:
+        return Splits(_split(archive, meta, train), None, _split(archive, meta, test))
+    except Exception as error:  # A pickle that is no data set may hold anything in any place.
+        raise UserError(f"{folder} holds no {archive.name}: {error!r}") from None
 
 
 def _split(archive: Archive, meta: _Batch, batches: list[_Batch]) -> Split:
@@ -178,8 +181,11 @@ def _unpickled(folder: Path, member: Member) -> _Batch:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
     if (found := _new_md5(content).hexdigest()) != member.md5:
         raise UserError(f"{file} is damaged: its MD5 is {found}, not {member.md5}")
-    # As bytes, not latin1, which would make text of 150 MB of pixels, and bytes of it again.
-    batch: _Batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+    try:
+        # As bytes, not latin1, which would make text of 150 MB of pixels, and bytes of it again.
+        batch: _Batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+    except Exception as error:  # Unpickling raises almost anything.
+        raise UserError(f"{file} cannot be read: {error}") from None
     return batch
 
 

@@ -1,6 +1,6 @@
 """Residual networks: one space of architectures, one module that runs them."""
 
-from residua.models.architecture import Architecture, wide
+from residua.models.architecture import Architecture, possible, wide
 from residua.models.attention import CBAM, SqueezeExcitation
 from residua.models.blocks import Basic, Bottleneck, Plain, PreActivation
 from residua.models.network import ResidualNetwork
@@ -33,6 +33,7 @@ __all__ = [
     "Whitened",
     "ZeroPadding",
     "fit",
+    "possible",
     "set_clock",
     "summarise",
     "wide",

@@ -1,11 +1,14 @@
 """A residual network as data: one space in which the known networks are points."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 from torch import nn
 
+from residua.errors import UserError
 from residua.models.attention import Attention
 from residua.models.blocks import AnyBlock, Basic, PreActivation, Style, drop, leave_out
 from residua.models.network import ResidualNetwork
@@ -22,14 +25,32 @@ from residua.schedule import Probability
 from residua.seed import derive
 from residua.value import Value
 
+MOST = 2**30
+"""Parameters of a network: a recipe that asks for more is a mistake, or worse."""
+Depth = Annotated[int, Field(ge=1, le=256)]
+Width = Annotated[int, Field(ge=1, le=2**16)]
+
+
+@contextmanager
+def possible() -> Iterator[None]:
+    """Say what torch says of an impossible network as what the user has to change.
+
+    Raises:
+        UserError: the network cannot be built, or cannot take images of this size.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, OverflowError, TypeError) as error:
+        raise UserError(f"architecture: there is no such network: {error}") from None
+
 
 class Architecture(Value):
     """A residual network: a stem, stages of equal blocks, pooling and one linear layer."""
 
     stem: AnyStem = Stem()
-    depths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (2, 2, 2, 2)
+    depths: Annotated[tuple[Depth, ...], Field(min_length=1, max_length=16)] = (2, 2, 2, 2)
     """Blocks of each stage."""
-    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 128, 256, 512)
+    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=16)] = (64, 128, 256, 512)
     """The width of each stage's blocks."""
     strides: tuple[Literal[1, 2], ...] | None = None
     """The stride of each stage's first block; left out: 1, then 2 for every further stage."""
@@ -80,7 +101,14 @@ class Architecture(Value):
 
         Returns:
             A network from (N, 3, H, W) float32 to (N, classes) logits.
+
+        Raises:
+            ValueError: it would have more than 2**30 parameters.
         """
+        with torch.device("meta"):
+            size = sum(weight.numel() for weight in self._assembled(classes).parameters())
+        if size > MOST:
+            raise ValueError(f"{size:,} parameters are more than {MOST:,}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "weights"))
             network = self._assembled(classes)

@@ -158,9 +158,9 @@ class Bottleneck(Block):
     """1 x 1, 3 x 3, 1 x 1 convolutions (arXiv:1512.03385), grouped for ResNeXt (1611.05431)."""
 
     kind: Literal["bottleneck"] = "bottleneck"
-    expansion: int = Field(default=4, ge=1)
+    expansion: int = Field(default=4, ge=1, le=64)
     """Output channels over the block's width."""
-    groups: int = Field(default=1, ge=1)
+    groups: int = Field(default=1, ge=1, le=2**16)
     """Groups of the 3 x 3 convolution (ResNeXt's cardinality)."""
     inner: float = Field(default=1.0, gt=0)
     """Width of the 3 x 3 convolution over the block's width."""
@@ -170,8 +170,14 @@ class Bottleneck(Block):
         return width * self.expansion
 
     def build(self, channels_in: int, width: int, stride: int, style: Style) -> ResidualBlock:
-        """Three convolutions, the 3 x 3 one with the stride."""
+        """Three convolutions, the 3 x 3 one with the stride.
+
+        Raises:
+            ValueError: there is no channel between them.
+        """
         inner, out = round(width * self.inner), self.channels(width)
+        if inner < 1:
+            raise ValueError(f"nothing is left of {width} channels times {self.inner:g}")
         branch = nn.Sequential(
             convolution(channels_in, inner, 1),
             style.norm(inner),
@@ -195,7 +201,7 @@ class Plain(Block):
     """
 
     kind: Literal["plain"] = "plain"
-    convolutions: int = Field(default=1, ge=1)
+    convolutions: int = Field(default=1, ge=1, le=100)
     """3 x 3 convolutions of the branch."""
 
     def build(self, channels_in: int, width: int, stride: int, style: Style) -> ResidualBlock:

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from residua.models.blocks import Style
@@ -19,7 +19,7 @@ class Stem(Value):
     """A convolution, normalised and activated or not."""
 
     kind: Literal["convolution"] = "convolution"
-    width: PositiveInt = 64
+    width: int = Field(default=64, ge=1, le=2**16)
     kernel: Literal[1, 3, 5, 7] = 3
     norm: bool = True
     """Whether normalisation and activation follow; not, where the first block begins with them."""

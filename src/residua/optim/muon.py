@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from residua.optim.sgd import SGD
+from residua.optim.sgd import SGD, leave_out_overflows
 from residua.schedule import Clock, Fraction, NonNegative, at
 from residua.value import Value
 
@@ -52,7 +52,7 @@ class Muon(Value):
         """Give the optimiser the rates, momenta and decay of this moment."""
         self.rest.set_clock(optimizer, clock)
         filters = optimizer.param_groups[0]
-        filters["lr"] = at(self.lr, clock)
+        filters["lr"] = at(self.lr, clock) * clock.slowed
         filters["momentum"] = at(self.momentum, clock)
 
 
@@ -70,6 +70,7 @@ class MuonSGD(torch.optim.SGD):
         groups = [{"params": filters, "decays": False}, *others]
         super().__init__(groups, lr=0.1, momentum=0.9, nesterov=nesterov, fused=True)
         self.iterations, self.rescaled = iterations, rescaled
+        leave_out_overflows(self)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

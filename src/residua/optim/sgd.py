@@ -37,6 +37,7 @@ class SGD(Value):
         optimizer = torch.optim.SGD(
             groups, lr=0.1, momentum=0.9, nesterov=self.nesterov, fused=True
         )
+        leave_out_overflows(optimizer)
         self.set_clock(optimizer, Clock(0, 1, 1))
         return optimizer
 
@@ -51,6 +52,14 @@ class SGD(Value):
         """Give the optimiser the rate, momentum and decay of this moment."""
         decay = at(self.weight_decay, clock)
         for group in optimizer.param_groups:
-            group["lr"] = at(self.lr, clock)
+            group["lr"] = at(self.lr, clock) * clock.slowed
             group["momentum"] = at(self.momentum, clock)
             group["weight_decay"] = decay if group["decays"] else 0.0
+
+
+def leave_out_overflows(optimizer: torch.optim.SGD) -> None:
+    """Let the gradient scaler of float16 leave out a step itself, not the fused kernel.
+
+    The kernel leaves the momentum of a first step that overflowed as the memory happened to be.
+    """
+    optimizer._step_supports_amp_scaling = False

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from residua.disk import write
 from residua.report.against import chosen
 from residua.report.content import content
 from residua.report.picture import Picture
 from residua.report.seeds import siblings
 from residua.report.templates import HTML, MARKDOWN
 from residua.report.training_log import training_log
-from residua.run import Run, write
+from residua.run import Run
 
 __all__ = ["keep_pictures", "write_report"]
 
@@ -56,6 +57,4 @@ def keep_pictures(pictures: Sequence[Picture], directory: Path) -> None:
     """Write pictures into a directory, each one whole or not there."""
     directory.mkdir(parents=True, exist_ok=True)
     for picture in pictures:
-        partial = directory / f".{picture.name}.partial"
-        partial.write_bytes(picture.content)
-        partial.replace(directory / picture.name)
+        write(directory / picture.name, picture.content)

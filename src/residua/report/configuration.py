@@ -15,7 +15,7 @@ SECTIONS = {
     "Data": ("data", "normalise"),
     "Augmentation": ("augmentation", "image_size"),
     "Network": ("architecture",),
-    "Optimisation": ("optimizer", "loss", "average", "clip_norm"),
+    "Optimisation": ("optimizer", "loss", "average", "clip_norm", "accumulate", "on_divergence"),
     "Schedule": ("optimizer.lr", "epochs", "early_stopping", "evaluate_every", "views", "target"),
 }
 """The fields of each section; all others come under Training."""

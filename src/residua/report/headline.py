@@ -91,6 +91,16 @@ def notes(run: Run, history: History) -> list[str]:
                 f"The training stopped early, after {result['epochs']} of "
                 f"{result['epochs_planned']} planned epochs."
             )
+        if result.get("best_lost"):
+            found.append(
+                f"The checkpoint of the best epoch, {result['best_lost']}, was damaged: the last "
+                "epoch's network stands in for it."
+            )
+    if history.last and history.last.get("rollbacks"):
+        found.append(
+            f"The training diverged, and went back to a checkpoint {history.last['rollbacks']} "
+            f"times, each time with learning rates multiplied by {recipe.on_divergence.factor:g}."
+        )
     if recipe.views == "mirrored":
         found.append(
             "Every evaluation sees each image and its mirror image, and averages their logits."

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from residua.models import Architecture
+from residua.models import Architecture, possible
 from residua.models.summary import Summary, summarise
 
 
@@ -31,8 +31,11 @@ def structure(architecture: Architecture, classes: int, size: int) -> Structure:
     """Take a network apart that classifies images of `size` x `size` pixels.
 
     It is built on the meta device: shapes flow through it, but no numbers.
+
+    Raises:
+        UserError: there is no such network.
     """
-    with torch.device("meta"), torch.no_grad():
+    with possible(), torch.device("meta"), torch.no_grad():
         network = architecture.build(classes).eval()
         summary = summarise(network, size)
         modules = {"stem": network.stem}

@@ -1,0 +1,18 @@
+"""Train or resume in a process of its own that tells its events: `follow.py RUN [RECIPE]`."""
+
+import json
+import sys
+from pathlib import Path
+
+from residua.recipe_forms import validated
+from residua.training import Stepped, resume, train
+
+
+def main(run: str, recipe: str | None = None) -> None:
+    events = train(validated(json.loads(Path(recipe).read_text())), run) if recipe else resume(run)
+    for event in events:
+        print(event.step if isinstance(event, Stepped) else type(event).__name__, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
