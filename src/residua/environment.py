@@ -15,7 +15,7 @@ import torch
 from residua.device import describe
 
 PACKAGES = ("residua", "torch", "numpy", "pydantic", "safetensors")
-DECISIVE = ("processor", "threads", "device")
+DECISIVE = ("processor", "device")
 """Besides torch: what a sum's order, and so its last bit, may depend on."""
 
 

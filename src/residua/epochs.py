@@ -31,11 +31,11 @@ def finish_epoch(setting: Setting, state: State, evaluations: dict[int, Evaluati
     recipe, per_epoch = setting.recipe, setting.batches.steps_per_epoch
     epoch = state.step // per_epoch
     waited = time.perf_counter()
-    loss, correct, seen, norm, left_out, last, *sums = state.tally.tolist()
+    loss, correct, seen, norm, last, *sums = state.tally.tolist()
     seconds = state.seconds + time.perf_counter() - waited
     ensure_finite(state, epoch)
     ensure_sound(state, epoch)
-    moved = max(1, per_epoch - left_out)
+    moved = max(1, per_epoch - state.left_out)
     # The rate of the last step, which an optimiser that was restored in between has not heard of.
     recipe.optimizer.set_clock(state.optimizer, replace(setting.clock(state), step=state.step - 1))
     record: Record = {
@@ -53,7 +53,7 @@ def finish_epoch(setting: Setting, state: State, evaluations: dict[int, Evaluati
         "seconds": seconds,
         "images_per_second": seen / seconds,
     }
-    warning = diagnosis(record["grad_norms"]) if left_out < per_epoch else OVERFLOWED
+    warning = diagnosis(record["grad_norms"]) if state.left_out < per_epoch else OVERFLOWED
     if warning is not None:
         record["gradient_warning"] = warning
         warnings.warn(f"epoch {epoch}: {warning}", stacklevel=2)
@@ -80,7 +80,7 @@ def finish_epoch(setting: Setting, state: State, evaluations: dict[int, Evaluati
     for old in evaluations.keys() - {epoch, best_epoch(setting, state)}:
         del evaluations[old]
     state.tally.zero_()
-    state.seconds = 0.0
+    state.seconds, state.left_out = 0.0, 0
     return record
 
 

@@ -79,8 +79,8 @@ class Run:
                 yield
         except OSError as error:
             raise UserError(
-                f"the run {self.path} cannot be written: {error.strerror}; once that is mended, "
-                f"`residua resume {self.path}` goes on from its last checkpoint"
+                f"the run {self.path} cannot be written: {error.strerror or error}; once that is "
+                f"mended, `residua resume {self.path}` goes on from its last checkpoint"
             ) from error
 
     @property
@@ -177,7 +177,7 @@ class Run:
     @property
     def saved(self) -> list[Path]:
         """All checkpoints by step, oldest first."""
-        found = (each for each in self.checkpoints.iterdir() if CHECKPOINT.fullmatch(each.name))
+        found = (each for each in self.checkpoints.glob("*") if CHECKPOINT.fullmatch(each.name))
         return sorted(found, key=lambda each: (_step(each), each.name.startswith("step")))
 
     @property

@@ -101,7 +101,8 @@ class Rest(File):
 
     step: Count
     seconds: Amount
-    rollbacks: Count
+    left_out: Count = 0
+    rollbacks: Count = 0
     history: list[Epoch]
     scaler: dict[str, Figure]
 

@@ -20,7 +20,7 @@ from residua.schema import Rest, checked, in_order
 
 Record = dict[str, Any]
 """One finished epoch, as the log has it."""
-TALLIED = 6
+TALLIED = 5
 """Places of a tally before those of the layer groups."""
 ROOM = 2**26
 """Bytes that a checkpoint may have beyond its tensors."""
@@ -43,11 +43,13 @@ class State:
     """The averaged weights; empty without averaging."""
     scaler: torch.amp.GradScaler
     tally: Tensor
-    """(6 + groups,): summed over the running epoch: loss x images, correct images, images, gradient
-    norm, steps left out; then the last loss; then, summed, each layer group's gradient norm."""
+    """(5 + groups,): summed over the running epoch: loss x images, correct images, images, gradient
+    norm; then the last loss; then, summed, each layer group's gradient norm."""
     step: int = 0
     seconds: float = 0.0
     """Of training in the running epoch."""
+    left_out: int = 0
+    """Steps of the running epoch that the gradient scaler left out."""
     rollbacks: int = 0
     """How often the training was set back because it diverged."""
     history: list[Record] = field(default_factory=list)
@@ -55,7 +57,7 @@ class State:
 
     @torch.no_grad()
     def count(self, loss: Tensor, correct: Tensor, images: int, norms: Tensor) -> None:
-        """Add a step to the tally, without waiting for the device.
+        """Add a step to the tally; without waiting for the device, but for float16.
 
         A step of float16 whose scaled gradients overflowed was left out by the scaler, which then
         scales less: such gradients have no norm, and say nothing of the training.
@@ -69,10 +71,12 @@ class State:
         self.tally[TALLIED - 1] = 0
         seen = torch.full_like(loss, images)
         norm = torch.linalg.vector_norm(norms)
-        left_out = ~norm.isfinite() if self.scaler.is_enabled() else torch.zeros_like(norm).bool()
-        sizes = torch.cat([norm[None], norms]).masked_fill(left_out, 0)
-        figures = [loss * images, correct, seen, sizes[0], left_out, loss]
-        self.tally += torch.cat([torch.stack([each.float() for each in figures]), sizes[1:]])
+        if self.scaler.is_enabled() and not bool(norm.isfinite()):
+            self.left_out += 1
+            norm, norms = torch.zeros_like(norm), torch.zeros_like(norms)
+        self.tally += torch.cat(
+            [torch.stack([loss * images, correct, seen, norm, loss]).float(), norms]
+        )
 
     def save(self, path: Path) -> None:
         """Write everything to a safetensors file that is whole or not there.
@@ -84,6 +88,7 @@ class State:
         rest = {
             "step": self.step,
             "seconds": self.seconds,
+            "left_out": self.left_out,
             "rollbacks": self.rollbacks,
             "history": self.history,
             "scaler": self.scaler.state_dict(),
@@ -118,7 +123,7 @@ class State:
         self._restore_optimizer(tensors)
         self.scaler.load_state_dict(rest["scaler"])
         self.step, self.seconds, self.history = rest["step"], rest["seconds"], rest["history"]
-        self.rollbacks = rest["rollbacks"]
+        self.left_out, self.rollbacks = rest.get("left_out", 0), rest.get("rollbacks", 0)
 
     def _tensors(self) -> list[tuple[str, Tensor]]:
         named = [(f"network.{name}", value) for name, value in self.network.state_dict().items()]

@@ -83,7 +83,12 @@ def test_going_on_under_other_conditions_is_said(tiny: Tiny, tmp_path: Path) -> 
     list(train(tiny(), run, lambda clock: clock.step >= 2))
     file = run / "environment.json"
     before = json.loads(file.read_text())
-    others = before | {"threads": 96, "packages": before["packages"] | {"torch": "1.0"}}
+    others = before | {
+        "device": "cpu, 96 threads",
+        "packages": before["packages"] | {"torch": "1.0"},
+    }
     file.write_text(json.dumps(others))
-    with pytest.warns(UserWarning, match=r"not bit for bit: torch is 2.*, was 1.0; threads is"):
+    with pytest.warns(
+        UserWarning, match=r"not bit for bit: torch is 2.*was 1.0; device is .*was cpu, 96"
+    ):
         next(resume(run))

@@ -194,7 +194,7 @@ def test_gradients_that_overflow_in_float16_are_left_out_and_no_divergence(
         setting, state = prepare(recipe)
         before = {name: value.clone() for name, value in state.network.named_parameters()}
         step(setting, state)
-        assert state.tally[4] == 1, "this scale overflows"
+        assert state.left_out == 1, "this scale overflows"
         for name, value in state.network.named_parameters():
             assert torch.equal(value, before[name]), name
         assert not state.optimizer.state, "no momentum of a step that was not taken"
@@ -224,7 +224,8 @@ def test_steps_left_out_do_not_count_in_the_mean_gradient(tiny: Tiny, tmp_path: 
     state.count(one, one, 10, torch.tensor([3.0, 4.0, 0.0, 0.0]))
     state.count(one, one, 10, torch.tensor([float("inf"), 4.0, 0.0, 0.0]))
     state.count(one, one, 10, torch.tensor([float("nan"), 4.0, 0.0, 0.0]))
-    assert state.tally.tolist() == [30, 3, 30, 5, 2, 1, 3, 4, 0, 0]
+    assert state.tally.tolist() == [30, 3, 30, 5, 1, 3, 4, 0, 0]
+    assert state.left_out == 2
 
 
 def test_float16_that_overflows_at_any_scale_is_a_divergence(
@@ -330,3 +331,12 @@ def test_a_stop_breaks_off_the_last_evaluations(tiny: Tiny, tmp_path: Path) -> N
 def test_an_end_after_an_epoch_comes_with_its_evaluation(tiny: Tiny, tmp_path: Path) -> None:
     list(train(tiny(), tmp_path / "run", lambda clock: clock.epoch >= 2))
     assert "test_accuracy" in Run.open(tmp_path / "run").log[1]
+
+
+def test_steps_left_out_are_remembered(tiny: Tiny, tmp_path: Path) -> None:
+    _, state = prepare(tiny(precision="float16"))
+    state.left_out = 3
+    state.save(tmp_path / "x")
+    state.left_out = 0
+    state.load(tmp_path / "x")
+    assert state.left_out == 3
