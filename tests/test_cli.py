@@ -37,6 +37,12 @@ def test_train_resume_evaluate_report(tmp_path: Path, capsys: pytest.CaptureFixt
     run = str(tmp_path / "run")
     main(["train", "quickstart", *SMALL, "--run", run, "--until-epoch", "1"])
     out = capsys.readouterr().out
+    assert re.search(
+        r"EPOCH: 1/2  rate .*\n"
+        r"Loss=\d+\.\d{4} Batch_id=1 Accuracy=\d+\.\d\d: 100%\|█+\| 2/2 \[.*\]\n"
+        r"Test set: Average loss: \d+\.\d{4}, Accuracy: \d+/100 \(\d+\.\d\d%\) ✓ Best Model!\n",
+        out,
+    )
     assert "Saved after step 2" in out
     assert f"residua resume {run}" in out.replace("\n", "")
     main(["resume", run])

@@ -81,6 +81,16 @@ def test_the_log_has_the_norms_of_each_group_and_the_last_loss(tiny: Tiny, tmp_p
     assert "gradient_warning" not in record
 
 
+def test_norms_are_those_before_clipping(tiny: Tiny) -> None:
+    tallies = []
+    for clip_norm in (None, 1e-3):
+        setting, state = prepare(tiny(clip_norm=clip_norm))
+        step(setting, state)
+        tallies.append(state.tally.tolist())
+    assert tallies[0] == tallies[1]
+    assert min(tallies[0][5:]) > 1e-3
+
+
 def test_vanished_gradients_are_warned_of_once_an_epoch(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

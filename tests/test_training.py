@@ -2,20 +2,23 @@
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from equal_runs import assert_equal_runs
+from equal_runs import assert_equal_runs, comparable
 
 from residua import UserError
+from residua.epochs import is_over
 from residua.evidence import predictions, samples
 from residua.recipe import Recipe
 from residua.run import Run
 from residua.schedule import Clock
 from residua.setting import compiled, prepare
-from residua.state import read
+from residua.state import Record, read
 from residua.training import EpochDone, Finished, Started, Stepped, Stopped, resume, train
 
 Tiny = Callable[..., Recipe]
@@ -35,7 +38,7 @@ EVERYTHING = {
     "optimizer__momentum": {"kind": "linear", "start": 0.95, "end": 0.85},
     "optimizer__nesterov": True,
     "average": {"decay": 0.8},
-    "clip_norm": 1.0,
+    "clip_norm": 0.1,
     "data__holdout": 40,
     "image_size": {"kind": "phases", "until": [1], "numbers": [16, 32]},
     "loss__label_smoothing": 0.1,
@@ -73,9 +76,27 @@ SHARP = {
     "sharpness": {"kind": "sam", "rho": {"kind": "phases", "until": [1], "numbers": [0.05, 0.1]}},
     "average": {"kind": "swa", "start": 1, "images": 130},
     "optimizer__lr": {"kind": "warm_restarts", "start": 0.1, "period": 1},
-    "clip_norm": 2.0,
-    "deterministic": True,
+    "clip_norm": 0.1,
 }
+
+
+WAITING = {
+    "optimizer__lr": {
+        "kind": "plateau",
+        "start": 0.1,
+        "factor": 0.5,
+        "patience": 0,
+        "threshold": 9,
+    },
+    "early_stopping": {"patience": 3, "min_delta": 50.0},
+    "augmentation": [
+        {"kind": "color_jitter", "contrast": 0.4, "saturation": 0.4},
+        {"kind": "cutout", "size": 8},
+        {"kind": "coarse_dropout", "size": 8},
+    ],
+    "epochs": 5,
+}
+SWITCHED = {"everything": EVERYTHING, "short": SHORT, "sharp": SHARP, "waiting": WAITING}
 
 
 def finish(recipe: Recipe, path: Path) -> dict:
@@ -94,9 +115,7 @@ def test_golden_curve(tiny: Tiny, tmp_path: Path) -> None:
     assert losses == pytest.approx(GOLDEN, rel=5e-4)
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, EVERYTHING, SHORT, SHARP], ids=["plain", "everything", "short", "sharp"]
-)
+@pytest.mark.parametrize("changes", [{}, *SWITCHED.values()], ids=["plain", *SWITCHED])
 @pytest.mark.parametrize("stops", [(4,), (2,), (1, 5, 6, 8)], ids=str)
 def test_resumption_is_exact(
     tiny: Tiny, tmp_path: Path, changes: dict, stops: tuple[int, ...]
@@ -116,6 +135,57 @@ def test_resumption_is_exact(
     *_, end = resume(tmp_path / "parts")
     assert isinstance(end, Finished)
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+
+
+def with_one_left_out(changes: dict) -> Iterator[tuple[str, dict]]:
+    """What is left out, and the rest."""
+    for field in changes:
+        yield field, {name: value for name, value in changes.items() if name != field}
+    for place, left_out in enumerate(augmentation := changes["augmentation"]):
+        rest = augmentation[:place] + augmentation[place + 1 :]
+        yield left_out["kind"], changes | {"augmentation": rest}
+
+
+@pytest.mark.parametrize("changes", SWITCHED.values(), ids=SWITCHED)
+def test_all_that_resumption_is_tested_with_takes_part(
+    tiny: Tiny, tmp_path: Path, changes: dict
+) -> None:
+    """Whatever is left out, the training goes another way."""
+
+    def logged(name: str, changes: dict) -> list[Record]:
+        fewer = {"epochs": 2, "data__train": 150, "data__test": 40}
+        list(train(tiny(**(fewer | changes)), tmp_path / name))
+        return comparable(Run.open(tmp_path / name).log)
+
+    whole = logged("whole", changes)
+    idle = [name for name, rest in with_one_left_out(changes) if logged(name, rest) == whole]
+    assert idle == []
+
+
+def test_phases_switch_everything_after_their_epoch(tiny: Tiny, tmp_path: Path) -> None:
+    """Dropout, stochastic depth, image size and augmentation, seen at every step."""
+
+    def then(first: float, second: float) -> dict:
+        return {"kind": "phases", "until": [1], "numbers": [first, second]}
+
+    recipe = tiny(
+        epochs=2,
+        architecture__dropout=then(0.4, 0.1),
+        architecture__stochastic_depth=then(0.3, 0.2),
+        image_size=then(16, 24),
+        augmentation=[{"kind": "cutout", "size": 64, "p": then(0, 1)}],
+    )
+    seen: list[tuple[float, float, int, bool]] = []
+
+    def look(network: torch.nn.Module, given: tuple[torch.Tensor]) -> None:
+        if network.training:
+            side, hidden = given[0].shape[-1], not given[0].any()
+            seen.append((network.head[-2].p, network.stages[-1][0].branch[-1].p, side, hidden))
+
+    for event in train(recipe, tmp_path / "run"):
+        if isinstance(event, Started):
+            event.setting.forward.register_forward_pre_hook(look)  # type: ignore[attr-defined]
+    assert seen == [(0.4, 0.3, 16, False)] * 4 + [(0.1, 0.2, 24, True)] * 4
 
 
 def test_killed_training_resumes_exactly(tiny: Tiny, tmp_path: Path) -> None:
@@ -217,6 +287,39 @@ def test_early_stopping_bears_its_patience(tiny: Tiny, tmp_path: Path) -> None:
     assert later["epochs"] == 6
 
 
+def test_patience_counts_what_rises_too_little(tiny: Tiny) -> None:
+    stopping = {"patience": 2, "min_delta": 1.0, "after": 1}
+    setting, state = prepare(tiny(epochs=9, early_stopping=stopping))
+
+    def over(*accuracies: float) -> bool:
+        state.history = [
+            {"epoch": epoch, "test_accuracy": accuracy}
+            for epoch, accuracy in enumerate(accuracies, 1)
+        ]
+        state.step = setting.batches.steps_per_epoch * len(accuracies)
+        return is_over(setting, state)
+
+    assert over(10, 11, 10.5)
+    assert not over(10, 11, 11.1)
+    assert not over(10, 9)
+
+
+def test_the_log_has_the_times_of_training_and_of_evaluation(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that goes on by a second whenever it is looked at."""
+    seconds = count()
+    clock = SimpleNamespace(perf_counter=lambda: float(next(seconds)))
+    monkeypatch.setattr("residua.training.time", clock)
+    monkeypatch.setattr("residua.epochs.time", clock)
+    result = finish(tiny(epochs=2), tmp_path / "run")
+    for record in Run.open(tmp_path / "run").log:
+        assert record["seconds"] == 4 + 1
+        assert record["images_per_second"] == 200 / 5
+        assert record["evaluation_seconds"] == 1
+    assert (result["train_seconds"], result["evaluation_seconds"]) == (10, 2)
+
+
 def test_plateau_lowers_the_rate_by_the_history(tiny: Tiny, tmp_path: Path) -> None:
     plateau = {"kind": "plateau", "start": 0.1, "factor": 0.5, "patience": 0, "threshold": 9.0}
     finish(tiny(epochs=4, optimizer__lr=plateau), tmp_path / "run")
@@ -234,9 +337,15 @@ def test_gradients_are_clipped(tiny: Tiny, tmp_path: Path) -> None:
 
 def test_averaged_weights_are_what_is_evaluated(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny(epochs=1, average={"decay": 0.99})
-    finish(recipe, tmp_path / "run")
+    for event in train(recipe, tmp_path / "run"):
+        if isinstance(event, Started):
+            weight = event.setting.forward.stem[0].weight  # type: ignore[attr-defined]
+            wanted = weight.detach().clone()
+        elif isinstance(event, Stepped):
+            wanted = 0.99 * wanted + 0.01 * weight.detach()
     setting, state = prepare(recipe)
     state.load(Run.open(tmp_path / "run").saved[-1])
+    torch.testing.assert_close(state.average["stem.0.weight"], wanted)
     averaged = setting.evaluate(state, setting.splits.test)
     state.average = {}
     own = setting.evaluate(state, setting.splits.test)

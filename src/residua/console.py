@@ -12,12 +12,15 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
 from residua import log_lines
@@ -38,6 +41,14 @@ REFRESH = 0.25
 """Seconds between looks at the loss: each look makes the device wait."""
 
 console = Console(highlight=False, soft_wrap=True)
+
+
+class Speed(ProgressColumn):
+    """Steps a second, as the published bars have them."""
+
+    def render(self, task: Task) -> Text:
+        """Nothing before there is a speed."""
+        return Text(log_lines.rate(1, 1 / task.speed) if task.speed else "")
 
 
 @contextmanager
@@ -67,6 +78,7 @@ def show(events: Iterable[Event]) -> Finished | Stopped:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[figures]}"),
+        Speed(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
@@ -126,7 +138,7 @@ def _inside(step: int, per_epoch: int, tally: Tensor) -> str:
 def epoch_lines(record: Record, epochs: int, best: bool) -> str:
     """One finished epoch, in the form of the published logs."""
     lines = [
-        f"[bold]EPOCH: {record['epoch']}/{epochs}[/]  rate {record['lr']:.5f}  "
+        f"[bold]EPOCH: {record['epoch']}/{epochs}[/]  rate {record['lr']:.3g}  "
         f"{record['images_per_second']:,.0f} images/s",
         log_lines.bar_line(record),
     ]
@@ -174,7 +186,7 @@ def show_summary(recipe: Recipe, classes: int) -> None:
     with possible():
         network = summarise(recipe.architecture.build(classes))
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("layer")
+    table.add_column("layer", overflow="fold")
     table.add_column("kind")
     for column in ("output", "parameters", "multiply-adds"):
         table.add_column(column, justify="right")
@@ -189,7 +201,7 @@ def show_summary(recipe: Recipe, classes: int) -> None:
         ("weighted layers", f"{network.weighted_layers}"),
         ("multiply-adds an image", f"{network.multiply_adds / 1e9:.3f} G"),
         ("input", f"{network.input_mib:.2f} MiB"),
-        ("parameters", f"{network.parameters_mib:.2f} MiB"),
+        ("model size", f"{network.parameters_mib:.2f} MiB"),
         ("forward and backward", f"{network.activations_mib:.2f} MiB an image"),
     ):
         console.print(f"{name:24}{value}")

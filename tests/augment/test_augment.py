@@ -204,6 +204,17 @@ def test_colour_equals_a_loop() -> None:
                 torch.testing.assert_close(ours[n, :, y, x], wanted, atol=1e-4, rtol=0)
 
 
+def test_colour_is_changed_as_often_and_as_much_as_asked() -> None:
+    asked = {"brightness": 0.1, "contrast": 0.2, "saturation": 0.3, "hue": 0.4}
+    drawn = ColorJitter(**asked, p=0.3).draw(drawing(count=4000))
+    amounts = drawn - torch.tensor([1.0, 1.0, 1.0, 0.0])
+    changed = (amounts != 0).any(1)
+    assert float(changed.float().mean()) == pytest.approx(0.3, abs=0.03)
+    for most, amount in zip(asked.values(), amounts[changed].T, strict=True):
+        assert float(amount.max()) == pytest.approx(most, rel=0.02)
+        assert float(amount.min()) == pytest.approx(-most, rel=0.02)
+
+
 @given(turns=st.floats(-1, 1))
 @settings(max_examples=20, deadline=None)
 def test_a_turned_hue_turns_back(turns: float) -> None:
@@ -235,6 +246,19 @@ def test_erasing_equals_a_loop(erasing: Cutout | CoarseDropout | RandomErasing) 
     assert torch.equal(ours, wanted)
     touched = (ours != images).flatten(1).any(1).float().mean()
     assert 0.4 < touched < 0.95
+
+
+def test_cutouts_lie_about_every_pixel_and_are_cut_off_by_the_edges() -> None:
+    drawn = Cutout(size=4, p=1).draw(drawing(count=3000))
+    assert drawn.top.unique().tolist() == drawn.left.unique().tolist() == list(range(-2, SIDE - 2))
+    areas = drawn.masked(SIDE, SIDE).sum((1, 2, 3))
+    assert (int(areas.min()), int(areas.max())) == (2 * 2, 4 * 4)
+
+
+def test_coarse_dropout_hides_whole_squares() -> None:
+    drawn = CoarseDropout(size=4, p=1).draw(drawing(count=3000))
+    assert drawn.top.unique().tolist() == drawn.left.unique().tolist() == list(range(SIDE - 3))
+    assert (drawn.masked(SIDE, SIDE).sum((1, 2, 3)) == 4 * 4).all()
 
 
 def test_random_erasing_stays_inside_and_keeps_its_ranges() -> None:

@@ -112,6 +112,10 @@ def test_an_unfinished_or_short_run_is_not_told_to_train_longer():
     assert titles(changed(plateau_share=0.0, evaluated=advice.ENOUGH - 1)) == []
 
 
+def test_a_loss_that_rises_within_few_epochs_is_not_judged():
+    assert titles(changed(loss_rise=9.0, evaluated=advice.ENOUGH - 1)) == []
+
+
 def history_of(accuracies, **more):
     found = [
         {
@@ -137,7 +141,9 @@ def test_thirds_cover_every_epoch_once():
     table = thirds(history_of([float(place) for place in range(10)]))
     assert [row[1] for row in table.rows] == ["1–3", "4–7", "8–10"]
     assert table.rows[0][2] == "50.00 % → 52.00 %"
-    assert [row[0] for row in thirds(history_of([1.0])).rows] != []
+    assert [row[:4] for row in thirds(history_of([1.0])).rows] == [
+        ("Middle", "1", "50.00 %", "1.00 %")
+    ]
 
 
 def test_a_run_is_analysed_from_its_log_alone(tmp_path):

@@ -147,6 +147,21 @@ def test_what_cannot_be_compared_is_said(tmp_path):
     assert "This run" not in said
 
 
+@pytest.mark.parametrize(
+    ("name", "against_", "other"),
+    [
+        ("resnet44v2_run1", "resnet44v2_run1", False),
+        ("resnet44v2_run1", "resnet44v2", True),
+        ("resnet44v2", "resnet44v2_run1", True),
+        ("resnet44v2", "resnet44v2_run2", False),
+    ],
+)
+def test_a_single_published_run_may_have_its_own_recipe(tmp_path, name, against_, other):
+    run = make_run(tmp_path / "run", recipes.built_in(name), [])
+    said = " ".join(against(run, History.of(run), published.reference(against_), []).notes)
+    assert ("another system" in said) == other
+
+
 @pytest.mark.parametrize("name", published.names())
 def test_every_published_system_has_its_page(tmp_path, name):
     system = published.reference(name).system.name

@@ -70,6 +70,20 @@ def test_a_real_difference_is_said(two):
     assert said.figures.rows[0][:3] == ("tiny", "3", "60.10 ± 0.10")
 
 
+def test_how_far_the_training_set_was_learned_is_told(two):
+    for run in two[3:]:
+        log = run.log
+        log[-1] |= {"train_accuracy": 90.0, "train_loss": 0.25}
+        run.rewind(log)
+    said = comparison(two)
+    assert said.fit.rows == [
+        ("tiny", "80.00 ± 0.00", "0.5000 ± 0.0000", "19.90 ± 0.10"),
+        ("wide", "90.00 ± 0.00", "0.2500 ± 0.0000", "27.90 ± 0.10"),
+        ("wide − tiny", "+10.00", "−0.2500", "+8.00"),
+    ]
+    assert len(comparison(two[:3]).fit.rows) == 1
+
+
 def test_noise_is_not_called_a_difference(tmp_path):
     runs = [
         made(tmp_path / f"{recipe.name}{seed}", recipe, base + seed, seed)

@@ -6,6 +6,7 @@ import pytest
 from made_runs import make_run, records
 
 from residua import live as module
+from residua.cli import main
 from residua.live import live
 from residua.training import EpochDone, Finished, Started
 
@@ -83,3 +84,12 @@ def test_the_page_of_a_running_training_refreshes_itself(tmp_path, monkeypatch):
     assert "accuracy.svg" in (run.report / "report.md").read_text()
     module.write_report(run)
     assert "http-equiv" not in page.read_text()
+
+
+def test_the_command_keeps_the_report_up_to_date(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(module, "SOONEST", -1.0)
+    monkeypatch.setattr(module, "write_report", lambda run, refresh: written.append(len(run.log)))
+    small = ["--data.train", "130", "--data.test", "20", "--device", "cpu", "--epochs", "1"]
+    main(["train", "quickstart", *small, "--run", str(tmp_path / "run")])
+    assert written == [1]

@@ -20,14 +20,17 @@ def reasons(history):
 def test_key_epochs_are_the_shares_the_best_the_target_and_the_ends():
     history = History(records(100), "test", target=500.0)
     assert reasons(history) == {
-        1: "first", 10: "10 %", 25: "25 %", 50: "50 %", 56: "target", 75: "75 %",
-        99: "best", 100: "last",
+        1: "first", 10: "10 % of the epochs", 25: "25 % of the epochs", 50: "50 % of the epochs",
+        56: "target reached", 75: "75 % of the epochs", 99: "best", 100: "last",
     }  # fmt: skip
 
 
 def test_key_epochs_take_evaluated_neighbours():
     found = reasons(History(records(100, every=20), "test"))
-    assert found == {1: "first", 20: "10 %, 25 %", 40: "50 %", 80: "75 %", 100: "best, last"}
+    assert found == {
+        1: "first", 20: "10 % and 25 % of the epochs", 40: "50 % of the epochs",
+        80: "75 % of the epochs", 100: "best, last",
+    }  # fmt: skip
 
 
 def test_one_epoch_is_first_best_and_last():
@@ -52,7 +55,7 @@ def test_the_best_epoch_is_the_first_of_equals():
 
 @pytest.mark.parametrize(
     ("gap", "said"),
-    [(24.9, "overfits"), (15.0, "moderate"), (5.0, "carries over"), (0.0, "carries over")],
+    [(24.9, "overfits"), (15.0, "moderate"), (5.0, "close together"), (0.0, "close together")],
 )
 def test_gaps_are_judged_by_rule(gap, said):
     assert said in verdict(gap)
@@ -106,6 +109,12 @@ def test_the_command_names_what_was_overridden():
     typed = command(changed).split()
     assert typed[:3] == ["residua", "train", "resnet44v2"]
     assert resolve(typed[2], typed[3:]) == changed
+
+
+def test_words_are_typed_without_quotes_where_they_are_read_as_words():
+    typed = ["--device", "cpu", "--data.root", '"12"']
+    changed = command(resolve("resnet44", typed))
+    assert changed == """residua train resnet44 --data.root '"12"' --device cpu"""
 
 
 def test_a_recipe_of_another_name_is_repeated_from_its_file():

@@ -7,10 +7,11 @@ from made_runs import RECIPE, finish, keep_samples, make_run, records
 from test_report import HOSTILE, linked
 
 from residua import recipes
+from residua.recipe_forms import resolve
 from residua.report import write_report
 from residua.report.history import History
-from residua.report.structure import structure
-from residua.report.training_log import progress, statistics, tree
+from residua.report.structure import statistics, structure, tree
+from residua.report.training_log import progress, regularisation
 
 
 def log_of(run):
@@ -22,8 +23,10 @@ def test_the_documents_sections_are_there_in_their_order(finished):
     found = re.findall(r"^##+ (?!EPOCH)(.+)$", log_of(finished), re.MULTILINE)
     assert found == [
         "Model", "Model statistics", "Architecture", "Dataset", "Training configuration",
-        "Training progress", "Summary", "Key milestones", "Training curves", "Analysis",
-        "Overfitting gap", "Plateau", "Dynamics", "Recommendations",
+        "Training progress", "Summary", "Key milestones", "Training curves",
+        "Training as an animation", "Analysis",
+        "Overfitting gap", "Plateau", "Dynamics", "Recommendations", "Checkpoints",
+        "Hardware and environment",
     ]  # fmt: skip
 
 
@@ -53,16 +56,18 @@ def test_the_statistics_of_resnet44_are_those_of_its_document():
     assert said["Total parameters"] == said["Trainable parameters"] == "30,032,292"
     assert said["Non-trainable parameters"] == "0"
     assert said["Model size"] == "114.56 MB"
-    assert said["Input size"] == "0.01 MB"
+    assert said["Input size"] == "0.01 MB (3×32×32)"
 
 
 def test_the_tree_names_every_stage():
     recipe = recipes.built_in("resnet44")
-    lines = tree(recipe, structure(recipe.architecture, 100, 32))
+    lines = tree(recipe.architecture, structure(recipe.architecture, 100, 32))
+    assert lines[0] == "Input (3×32×32)"
     assert lines[2] == "Stage 1: 5× basic block (64 channels, stride 1)   # 64×32×32"
     assert lines[5] == "Stage 4: 5× basic block (512 channels, stride 2)   # 512×4×4"
     assert lines[6] == "Average pooling → Dropout(0.3) → Linear   # 100"
-    assert len(tree(recipe, None)) == 7
+    assert tree(recipe.architecture, None)[0] == "Input (3 channels)"
+    assert len(tree(recipe.architecture, None)) == 7
 
 
 def test_summary_and_links(finished):
@@ -70,10 +75,43 @@ def test_summary_and_links(finished):
     assert "| Accuracy margin | +23.00 points |" in text
     assert "| Epoch of best model | 7 |" in text
     assert "| Test accuracy, last epoch | 60.12 % |" in text
+    assert "Test accuracy, best epoch" not in text
     assert "- **Epoch 7**: 63.00 % (best)" in text
     names = linked(text)
-    assert len(names) == 4
+    assert [name for name in names if name.endswith("webp")] == ["figures/training.webp"]
+    assert len(names) == 5
     assert all((finished.report / name).is_file() for name in names)
+
+
+def test_a_holdout_has_the_test_accuracies_of_both_epochs(tmp_path):
+    run = make_run(tmp_path / "run", log=records(8, "holdout"))
+    finish(run, "holdout")
+    text = log_of(run)
+    assert "| Best holdout accuracy | 63.00 % |" in text
+    assert "| Test accuracy, best epoch | 63.45 % |" in text
+
+
+def test_what_regularises_is_told_with_its_strength():
+    said = {name: regularisation(recipes.built_in(name)) for name in recipes.names()}
+    assert said["resnet44"] == "cutmix: alpha 1, p 0.5; label smoothing 0.1; dropout 0.3"
+    assert said["resnet26w"] == "channel dropout in the stem 0.02"
+    assert said["wrn28_10"].endswith("dropout in blocks phases: until 60, numbers (0.3, 0.2)")
+    words = ["--sharpness.rho", "0.1", "--architecture.stochastic-depth", "0.2"]
+    recipe = resolve("resnet44v2", words)
+    assert regularisation(recipe) == "sam: rho 0.1; dropout 0.1; stochastic depth 0.2"
+
+
+def test_checkpoints_and_hardware_are_named(finished):
+    text = log_of(finished)
+    assert "None is saved yet." in text
+    assert "- **Device**: cpu, 2 threads" in text
+    finished.best.touch()
+    (finished.checkpoints / "step-00000032.safetensors").touch()
+    text = log_of(finished)
+    assert "- **best epoch (7)**: checkpoints/best.safetensors, 63.00 %" in text
+    assert "- **last epoch (8)**: checkpoints/step-00000032.safetensors, 60.00 %" in text
+    (finished.checkpoints / "step-00000034.safetensors").touch()
+    assert "- **the middle of an epoch**: checkpoints/step-00000034" in log_of(finished)
 
 
 def test_recommendations_come_with_the_command_to_try(tmp_path):

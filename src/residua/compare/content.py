@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from residua.compare import tables
 from residua.compare.bands import curves
-from residua.compare.groups import MEASURES, Group, Measure, differences, grouped, spread
+from residua.compare.groups import MEASURES, Group, Measure, differences, grouped
 from residua.compare.welch import LEVEL, Welch, holm, welch
 from residua.report.picture import Picture
 from residua.report.table import Table
-from residua.report.words import count, duration, percent, points
+from residua.report.words import points
 from residua.run import Run
 
 FEW = 5
@@ -22,7 +23,8 @@ class Comparison:
 
     groups: list[Group]
     figures: Table
-    """A row for each group."""
+    """A row for each group, as `fit` has; where there are two, `fit` also has their difference."""
+    fit: Table
     verdicts: list[str]
     """Sentences on each pair of groups."""
     tests: Table | None
@@ -46,7 +48,8 @@ def comparison(runs: Sequence[Run]) -> Comparison:
     labels = [group.label for group in groups]
     return Comparison(
         groups=groups,
-        figures=_figures(groups),
+        figures=tables.figures(groups),
+        fit=tables.fit(groups),
         verdicts=verdicts,
         tests=tests,
         differences=Table(
@@ -54,42 +57,10 @@ def comparison(runs: Sequence[Run]) -> Comparison:
         )
         if fields
         else None,
-        runs=_runs(groups),
+        runs=tables.runs(groups),
         charts=curves(groups),
         notes=_notes(groups),
     )
-
-
-def _figures(groups: Sequence[Group]) -> Table:
-    rows = []
-    for group in groups:
-        cells = [spread(group.values(measure), measure.digits) for measure in MEASURES]
-        rows.append((group.label, str(len(group.values(MEASURES[0]))), *cells))
-    return Table(("Recipe", "n", *(measure.name for measure in MEASURES)), rows)
-
-
-def _runs(groups: Sequence[Group]) -> Table:
-    rows = []
-    for group in groups:
-        for member in (*group.members, *group.repeated):
-            result, last = member.result, member.history.last
-            done = f"{last['epoch'] if last else 0} of {member.recipe.epochs}"
-            rows.append(
-                (
-                    str(member.run.path),
-                    group.label,
-                    str(member.recipe.seed),
-                    done if result else f"{done}, unfinished",
-                    percent(result["last"]["test_accuracy"] if result else None),
-                    percent(result["best"]["test_accuracy"] if result else None),
-                    str(result["best"]["epoch"]) if result else "–",
-                    duration(member.seconds),
-                    count(member.speed),
-                )
-            )
-    accuracies = ("Test, last epoch", "Test, best epoch", "Best epoch")
-    columns = ("Run", "Recipe", "Seed", "Epochs", *accuracies, "Training", "Images/s")
-    return Table(columns, rows, text=2)
 
 
 def _tests(groups: Sequence[Group]) -> tuple[list[str], Table | None]:

@@ -31,6 +31,17 @@ class Member:
         """Read a run, finished or not."""
         return cls(run, run.recipe, History.of(run), run.result)
 
+    def at_its_end(self, key: str) -> float | None:
+        """A figure of the last epoch; None while the run is unfinished."""
+        found: float | None = self.history.records[-1][key] if self.result else None
+        return found
+
+    @property
+    def gap(self) -> float | None:
+        """Training minus test accuracy of the last epoch, in points; None while unfinished."""
+        trained = self.at_its_end("train_accuracy")
+        return trained - self.result["last"]["test_accuracy"] if trained and self.result else None
+
     @property
     def seconds(self) -> float:
         """Of training, without evaluation."""
@@ -67,6 +78,12 @@ MEASURES = (
     Measure("Training, s", lambda member: member.seconds if member.result else None, 1),
     Measure("Images/s", lambda member: member.speed if member.result else None, 0),
 )
+FIT = (
+    Measure("Train accuracy, %", lambda member: member.at_its_end("train_accuracy"), 2),
+    Measure("Train loss", lambda member: member.at_its_end("train_loss"), 4),
+    Measure("Train minus test accuracy, points", lambda member: member.gap, 2),
+)
+"""Of the last epoch."""
 
 
 @dataclass(frozen=True)

@@ -97,11 +97,13 @@ def memorising(recipe: Recipe, figures: Figures) -> Advice | None:
 
 def overconfident(recipe: Recipe, figures: Figures) -> Advice | None:
     """The last test loss above LOSS_RISE times the lowest, without smoothing: smooth."""
-    if figures.loss_rise <= LOSS_RISE or recipe.loss.label_smoothing > 0:
+    few = figures.evaluated < ENOUGH
+    if figures.loss_rise <= LOSS_RISE or few or recipe.loss.label_smoothing > 0:
         return None
     rule = (
-        f"Last test loss above {LOSS_RISE:g} times the lowest one, targets not smoothed: it is "
-        f"{figures.loss_rise:.2f} times; the network is surer than it is right."
+        f"Last test loss above {LOSS_RISE:g} times the lowest one of at least {ENOUGH} evaluated "
+        f"epochs, targets not smoothed: it is {figures.loss_rise:.2f} times; the network is surer "
+        "than it is right."
     )
     return Advice("Smooth the targets", rule, ("--loss.label_smoothing 0.1",))
 

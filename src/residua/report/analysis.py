@@ -9,7 +9,7 @@ from residua.report.advice import Advice, Figures, advise
 from residua.report.history import History, images_of
 from residua.report.seeds import sampling
 from residua.report.table import Table
-from residua.report.words import number, percent, points
+from residua.report.words import ABSENT, number, percent, points
 from residua.run import Run
 
 THIRDS = ("Early", "Middle", "Late")
@@ -95,19 +95,20 @@ def thirds(history: History) -> Table:
         rows.append(
             (
                 name,
-                f"{records[0]['epoch']}–{records[-1]['epoch']}",
-                _moved([each["train_accuracy"] for each in records]),
-                _moved([history.accuracy(each) or 0.0 for each in seen]),
-                "–" if gap is None else points(gap),
-                f"{number(records[0]['lr'])} → {number(records[-1]['lr'])}",
+                _ends([str(each["epoch"]) for each in records], "–"),
+                _ends([percent(each["train_accuracy"]) for each in records]),
+                _ends([percent(history.accuracy(each)) for each in seen]),
+                ABSENT if gap is None else points(gap),
+                _ends([number(each["lr"]) for each in records]),
             )
         )
     columns = ("Third", "Epochs", "Train accuracy", f"{split.capitalize()} accuracy")
     return Table((*columns, "Gap at its end", "Learning rate"), rows)
 
 
-def _moved(values: Sequence[float]) -> str:
-    return f"{percent(values[0])} → {percent(values[-1])}" if values else "–"
+def _ends(values: Sequence[str], between: str = " → ") -> str:
+    """The first and the last, or the only one."""
+    return between.join(dict.fromkeys((values[0], values[-1]))) if values else ABSENT
 
 
 def warnings(history: History) -> list[str]:

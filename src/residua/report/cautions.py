@@ -25,11 +25,11 @@ def cautions(recipe: Recipe, history: History, reference: Reference) -> list[str
             f"This run is planned for {recipe.epochs} epochs, the published one took "
             f"{reference.system.epochs}: at the same epoch, schedules stand at other places."
         )
-    system = reference.system.name
-    if recipe.name == system and not _is_built_in(recipe, system):
+    meant = reference.name if reference.name in recipes.names() else reference.system.name
+    if recipe.name == meant and not _is_built_in(recipe, meant):
         said.append("This run's recipe differs from the built-in one of its name: see its command.")
-    elif recipe.name != system:
-        said.append(f"This run's recipe is {recipe.name}, not {system}: another system.")
+    elif recipe.name != meant:
+        said.append(f"This run's recipe is {recipe.name}, not {meant}: another system.")
     if recipe.views == "mirrored":
         said.append("This run's evaluations average mirrored views; the published ones do not.")
     return said

@@ -8,14 +8,22 @@ from typing import Any
 from residua import recipes
 from residua.errors import UserError
 from residua.recipe import Recipe
-from residua.recipe_forms import resolve
+from residua.recipe_forms import parse, resolve
 from residua.report.words import setting
 
 SECTIONS = {
     "Data": ("data", "normalise"),
     "Augmentation": ("augmentation", "image_size"),
     "Network": ("architecture",),
-    "Optimisation": ("optimizer", "loss", "average", "clip_norm", "accumulate", "on_divergence"),
+    "Optimisation": (
+        "optimizer",
+        "loss",
+        "sharpness",
+        "average",
+        "clip_norm",
+        "accumulate",
+        "on_divergence",
+    ),
     "Schedule": ("optimizer.lr", "epochs", "early_stopping", "evaluate_every", "views", "target"),
 }
 """The fields of each section; all others come under Training."""
@@ -68,7 +76,14 @@ def _overrides(base: Any, tree: Any, path: str) -> Iterator[str]:
         for key, value in tree.items():
             yield from _overrides(base.get(key), value, f"{path}.{key}" if path else key)
     elif base != tree:
-        yield from (f"--{path}", json.dumps(tree))
+        yield from (f"--{path}", _word(tree))
+
+
+def _word(tree: Any) -> str:
+    """A value as typed: text without its quotes, where it is read as the same text again."""
+    if isinstance(tree, str) and parse([f"--x={tree}"]) == [("x", tree)]:
+        return tree
+    return json.dumps(tree)
 
 
 def flat(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:

@@ -66,28 +66,28 @@ class History:
 def key_epochs(history: History) -> list[tuple[Record, str]]:
     """The epochs that tell the story, oldest first, each with what it stands for.
 
-    A share of the training is shown by the evaluated epoch nearest to it.
+    A share of the epochs so far is shown by the evaluated epoch nearest to it, and not named where
+    that epoch stands for something else.
     """
     if history.last is None:
         return []
+    named = {"first": history.records[0], "target reached": history.reached}
+    named |= {"best": history.best, "last": history.last}
+    reasons: dict[int, list[str]] = {}
+    for reason, record in named.items():
+        if record is not None:
+            reasons.setdefault(record["epoch"], []).append(reason)
     pool = history.evaluated or history.records
-    marked: list[tuple[Record | None, str]] = [(history.records[0], "first")]
+    shares: dict[int, list[str]] = {}
     for share in SHARES:
         due = share * history.last["epoch"]
         nearest = min(pool, key=lambda record: abs(record["epoch"] - due))
-        marked.append((nearest, f"{share:.0%}".replace("%", " %")))
-    marked += [(history.reached, "target"), (history.best, "best"), (history.last, "last")]
-    reasons: dict[int, list[str]] = {}
-    records = {record["epoch"]: record for record, _ in marked if record is not None}
-    for record, reason in marked:
-        if record is not None:
-            reasons.setdefault(record["epoch"], []).append(reason)
-    return [(records[epoch], ", ".join(_told(reasons[epoch]))) for epoch in sorted(records)]
-
-
-def _told(reasons: list[str]) -> list[str]:
-    """Without the shares, where an epoch has a name of its own."""
-    return [each for each in reasons if not each.endswith("%")] or reasons
+        shares.setdefault(nearest["epoch"], []).append(f"{100 * share:.0f} %")
+    told = {epoch: f"{' and '.join(each)} of the epochs" for epoch, each in shares.items()}
+    told |= {epoch: ", ".join(each) for epoch, each in reasons.items()}
+    return [
+        (record, told[record["epoch"]]) for record in history.records if record["epoch"] in told
+    ]
 
 
 def verdict(gap: float) -> str:
@@ -97,7 +97,7 @@ def verdict(gap: float) -> str:
     if gap > 5:
         return "a moderate gap (5 to 15 points)"
     if gap >= 0:
-        return "what was learned carries over (at most 5 points)"
+        return "the two lie close together (at most 5 points)"
     return (
         "training, with its augmentation and regularisation, is the harder task, "
         "or the network is not yet fitted (below 0)"

@@ -6,6 +6,8 @@ import torch
 
 from residua.models import Architecture, possible
 from residua.models.summary import Summary, summarise
+from residua.report.table import Table
+from residua.report.words import count, setting
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Structure:
 
     parts: tuple[Part, ...]
     summary: Summary
+    size: int
+    """The side of the images that the shapes are of, in pixels."""
 
 
 def structure(architecture: Architecture, classes: int, size: int) -> Structure:
@@ -47,7 +51,46 @@ def structure(architecture: Architecture, classes: int, size: int) -> Structure:
             adds = sum(row.multiply_adds for row in summary.rows if _inside(row.name, name))
             weights = sum(weight.numel() for weight in module.parameters())
             parts.append(Part(name, tuple(values.shape[1:]), weights, adds))
-    return Structure(tuple(parts), summary)
+    return Structure(tuple(parts), summary, size)
+
+
+def statistics(anatomy: Structure) -> Table:
+    """The documents' table of model statistics; sizes in MiB, which they call MB."""
+    summary = anatomy.summary
+    total = summary.input_mib + summary.parameters_mib + summary.activations_mib
+    rows = [
+        ("Total parameters", count(summary.parameters)),
+        ("Trainable parameters", count(summary.trainable)),
+        ("Non-trainable parameters", f"{summary.parameters - summary.trainable:,}"),
+        ("Model size", f"{summary.parameters_mib:.2f} MB"),
+        ("Input size", f"{summary.input_mib:.2f} MB (3×{anatomy.size}×{anatomy.size})"),
+        ("Forward/backward pass", f"{summary.activations_mib:.2f} MB"),
+        ("Estimated total size", f"{total:.2f} MB"),
+        ("Weighted layers", str(summary.weighted_layers)),
+    ]
+    return Table(("Specification", "Value"), rows)
+
+
+def tree(architecture: Architecture, anatomy: Structure | None) -> list[str]:
+    """The network from top to bottom, a line each; with shapes where they are known."""
+    parts = architecture.model_dump(mode="json")
+    shapes = {part.name: part.shape for part in anatomy.parts} if anatomy else {}
+
+    def shape(name: str) -> str:
+        return f"   # {'×'.join(map(str, shapes[name]))}" if name in shapes else ""
+
+    size = f"3×{anatomy.size}×{anatomy.size}" if anatomy else "3 channels"
+    lines = [f"Input ({size})", f"Stem ({setting(parts['stem'])}){shape('stem')}"]
+    stages = zip(architecture.depths, architecture.widths, architecture.all_strides, strict=True)
+    block = parts["block"]["kind"]
+    lines += [
+        f"Stage {place + 1}: {depth}× {block} block ({width} channels, stride {stride})"
+        f"{shape(f'stages.{place}')}"
+        for place, (depth, width, stride) in enumerate(stages)
+    ]
+    dropout = f"Dropout({setting(parts['dropout'])}) → " if parts["dropout"] else ""
+    pooling = parts["pooling"]["kind"].capitalize()
+    return [*lines, f"{pooling} pooling → {dropout}Linear{shape('head')}"]
 
 
 def _inside(name: str, part: str) -> bool:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from residua import log_lines
+from residua.augment import Mixing
 from residua.recipe import Recipe
+from residua.report.configuration import flat
 from residua.report.content import Content
 from residua.report.history import History, images_of, key_epochs
-from residua.report.structure import Structure
+from residua.report.structure import statistics, tree
 from residua.report.table import Table
 from residua.report.words import ABSENT, count, duration, percent, points, setting
 from residua.run import Run
@@ -36,6 +38,9 @@ class TrainingLog:
     summary: Table
     milestones: list[tuple[int, str, str]]
     """Epoch, accuracy, and what it stands for."""
+    checkpoints: list[tuple[str, str, str]]
+    """What it is, its file in the run, and its accuracy."""
+    environment: list[tuple[str, str]]
 
 
 def training_log(run: Run, said: Content) -> TrainingLog:
@@ -49,7 +54,7 @@ def training_log(run: Run, said: Content) -> TrainingLog:
     return TrainingLog(
         facts=_facts(run, said),
         statistics=None if said.structure is None else statistics(said.structure),
-        tree=tree(recipe, said.structure),
+        tree=tree(recipe.architecture, said.structure),
         splits=_splits(run),
         progress=progress(history, images_of(run, history.monitored)),
         summary=_summary(run, history),
@@ -58,6 +63,8 @@ def training_log(run: Run, said: Content) -> TrainingLog:
             for record, reason in key_epochs(history)
             if history.accuracy(record) is not None
         ],
+        checkpoints=_checkpoints(run, history),
+        environment=_environment(run),
     )
 
 
@@ -87,64 +94,38 @@ def _facts(run: Run, said: Content) -> list[tuple[str, str]]:
     schedule = optimizer.pop("lr", None)
     parameters = said.structure.summary.parameters if said.structure else None
     accuracy = None if best is None else history.accuracy(best)
+    limit = f", limited to {count(recipe.data.limit)} images" if recipe.data.limit else ""
     return [
         ("Model", f"{recipe.name} ({count(parameters)} parameters)"),
-        ("Dataset", recipe.data.kind),
+        ("Dataset", f"{recipe.data.kind}{limit}"),
         ("Target accuracy", ABSENT if history.target is None else f"{history.target:g} %"),
         (f"Best {history.monitored} accuracy", percent(accuracy)),
         ("Training", f"{len(history.records)} of {recipe.epochs} epochs"),
         ("Batch size", str(recipe.batch_size)),
         ("Optimizer", setting(optimizer)),
         ("Learning rate", setting(schedule)),
-        ("Regularisation", _regularisation(recipe)),
+        ("Augmentation", ", ".join(each.kind for each in recipe.augmentation) or "none"),
+        ("Regularisation", regularisation(recipe)),
     ]
 
 
-def _regularisation(recipe: Recipe) -> str:
-    names = [each.kind for each in recipe.augmentation]
-    dropout = recipe.architecture.model_dump(mode="json")["dropout"]
-    smoothing = recipe.loss.label_smoothing
-    found = [*names, *([f"label smoothing {smoothing:g}"] if smoothing else [])]
-    return ", ".join([*found, *([f"dropout {setting(dropout)}"] if dropout else [])]) or "none"
-
-
-def statistics(anatomy: Structure) -> Table:
-    """The documents' table of model statistics; sizes in MiB, which they call MB."""
-    summary = anatomy.summary
-    total = summary.input_mib + summary.parameters_mib + summary.activations_mib
-    rows = [
-        ("Total parameters", count(summary.parameters)),
-        ("Trainable parameters", count(summary.trainable)),
-        ("Non-trainable parameters", f"{summary.parameters - summary.trainable:,}"),
-        ("Model size", f"{summary.parameters_mib:.2f} MB"),
-        ("Input size", f"{summary.input_mib:.2f} MB"),
-        ("Forward/backward pass", f"{summary.activations_mib:.2f} MB"),
-        ("Estimated total size", f"{total:.2f} MB"),
-        ("Weighted layers", str(summary.weighted_layers)),
+def regularisation(recipe: Recipe) -> str:
+    """What keeps the network from learning by heart, each with its strength."""
+    tree = recipe.model_dump(mode="json")
+    network = tree["architecture"]
+    whole = [
+        each.model_dump(mode="json") for each in recipe.augmentation if isinstance(each, Mixing)
     ]
-    return Table(("Specification", "Value"), rows)
-
-
-def tree(recipe: Recipe, anatomy: Structure | None) -> list[str]:
-    """The network from top to bottom, a line each; with shapes where they are known."""
-    architecture = recipe.architecture
-    parts = architecture.model_dump(mode="json")
-    shapes = {part.name: part.shape for part in anatomy.parts} if anatomy else {}
-
-    def shape(name: str) -> str:
-        return f"   # {'×'.join(map(str, shapes[name]))}" if name in shapes else ""
-
-    lines = ["Input (3 channels)", f"Stem ({setting(parts['stem'])}){shape('stem')}"]
-    stages = zip(architecture.depths, architecture.widths, architecture.all_strides, strict=True)
-    block = parts["block"]["kind"]
-    lines += [
-        f"Stage {place + 1}: {depth}× {block} block ({width} channels, stride {stride})"
-        f"{shape(f'stages.{place}')}"
-        for place, (depth, width, stride) in enumerate(stages)
-    ]
-    dropout = f"Dropout({setting(parts['dropout'])}) → " if parts["dropout"] else ""
-    pooling = parts["pooling"]["kind"].capitalize()
-    return [*lines, f"{pooling} pooling → {dropout}Linear{shape('head')}"]
+    numbers = {
+        "label smoothing": tree["loss"]["label_smoothing"],
+        "dropout": network["dropout"],
+        "dropout in blocks": network["block"]["dropout"],
+        "channel dropout in the stem": network["stem"].get("dropout"),
+        "stochastic depth": network["stochastic_depth"],
+    }
+    found = [setting(each) for each in (*whole, tree["sharpness"]) if each]
+    found += [f"{name} {setting(value)}" for name, value in numbers.items() if value]
+    return "; ".join(found) or "none"
 
 
 def _splits(run: Run) -> list[tuple[str, str]]:
@@ -179,5 +160,37 @@ def _summary(run: Run, history: History) -> Table:
     result = run.result
     if result is not None:
         rows.insert(2, ("Test accuracy, last epoch", percent(result["last"]["test_accuracy"])))
+    if result is not None and history.monitored != "test":
         rows.insert(3, ("Test accuracy, best epoch", percent(result["best"]["test_accuracy"])))
     return Table(("Metric", "Value"), rows)
+
+
+def _checkpoints(run: Run, history: History) -> list[tuple[str, str, str]]:
+    """The best and the last, where they are there."""
+    steps = {record.get("step"): record for record in history.records}
+    found = [("best", run.best, history.best)] if run.best.is_file() else []
+    for path in run.saved[-1:]:
+        found.append(("last", path, steps.get(int(path.stem.removeprefix("step-")))))
+    return [
+        (
+            "the middle of an epoch" if record is None else f"{which} epoch ({record['epoch']})",
+            str(path.relative_to(run.path)),
+            percent(None if record is None else history.accuracy(record)),
+        )
+        for which, path, record in found
+    ]
+
+
+def _environment(run: Run) -> list[tuple[str, str]]:
+    """What the run started on, as far as the documents tell it."""
+    known = dict(flat(run.environment))
+    rows = {
+        "Device": "device",
+        "Processor": "processor",
+        "System": "system",
+        "Python": "python",
+        "PyTorch": "packages.torch",
+        "residua": "packages.residua",
+        "Started": "started",
+    }
+    return [(label, known[key]) for label, key in rows.items() if key in known]
