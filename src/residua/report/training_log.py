@@ -94,7 +94,7 @@ def _facts(run: Run, said: Content) -> list[tuple[str, str]]:
     schedule = optimizer.pop("lr", None)
     parameters = said.structure.summary.parameters if said.structure else None
     accuracy = None if best is None else history.accuracy(best)
-    limit = f", limited to {count(recipe.data.limit)} images" if recipe.data.limit else ""
+    limit = f", limited to {count(recipe.data.limit)} images a split" if recipe.data.limit else ""
     return [
         ("Model", f"{recipe.name} ({count(parameters)} parameters)"),
         ("Dataset", f"{recipe.data.kind}{limit}"),
