@@ -10,6 +10,7 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 Amount = Annotated[float, Field(ge=0, le=1e15)]
 Figure = Annotated[float, Field(ge=-1e39, le=1e39)]
 """Whatever float32 can say, but for what is not finite."""
+Size = Annotated[float, Field(ge=0, le=1e39)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -26,13 +27,13 @@ class Epoch(File):
     step: Count
     train_loss: Figure
     train_accuracy: Percent
-    lr: Figure
-    grad_norm: Figure
+    lr: Size
+    grad_norm: Size
     seconds: Amount
     images_per_second: Amount
     steps: Annotated[Count, Field(ge=1)] | None = None
     last_loss: Figure | None = None
-    grad_norms: dict[str, Figure] = {}
+    grad_norms: dict[str, Size] = {}
     gradient_warning: str = ""
     rollbacks: Count = 0
     evaluation_seconds: Amount = 0.0

@@ -57,7 +57,8 @@ def small_disk(place: Path) -> Iterator[Callable[[], None]]:
         # What is compared afterwards has to outlive the disk.
         shutil.copytree(place, place.with_name("kept"))
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        # Lazily: what was raised may still hold files open.
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 @pytest.mark.parametrize("disk", [limited_files, small_disk])

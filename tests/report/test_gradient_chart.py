@@ -30,3 +30,9 @@ def test_a_log_without_groups_shows_the_whole(tmp_path):
 
 def test_before_an_epoch_there_is_none(tmp_path):
     assert gradient_chart(History.of(make_run(tmp_path / "run"))) == []
+
+
+def test_gradients_of_nothing_are_drawn_without_a_warning():
+    """As those of an epoch whose every step overflowed in float16."""
+    log = [record | {"grad_norm": 0.0} for record in records(3)]
+    assert gradient_chart(History(log, "test"))

@@ -35,7 +35,8 @@ def gradient_chart(history: History) -> list[Picture]:
             strength = FAINTEST + (1 - FAINTEST) * depth
             _draw(axes, history, group, ENDS.get(group, "test"), strength)
         _draw(axes, history, "all", "ink", 1.0, dashed=bool(groups))
-        axes.set_yscale("log")
+        if any(record["grad_norm"] > 0 for record in history.records):
+            axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(10, (1, 2, 5), numticks=7))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
