@@ -169,8 +169,8 @@ def _checkpoints(run: Run, history: History) -> list[tuple[str, str, str]]:
     """The best and the last, where they are there."""
     steps = {record.get("step"): record for record in history.records}
     found = [("best", run.best, history.best)] if run.best.is_file() else []
-    for path in run.saved[-1:]:
-        found.append(("last", path, steps.get(int(path.stem.removeprefix("step-")))))
+    if run.saved:
+        found.append(("last", run.saved[-1], steps.get(run.step)))
     return [
         (
             "the middle of an epoch" if record is None else f"{which} epoch ({record['epoch']})",
