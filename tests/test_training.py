@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -162,7 +163,23 @@ def test_all_that_resumption_is_tested_with_takes_part(
     assert idle == []
 
 
-def test_phases_switch_everything_after_their_epoch(tiny: Tiny, tmp_path: Path) -> None:
+@pytest.fixture
+def networks(monkeypatch: pytest.MonkeyPatch) -> list[torch.nn.Module]:
+    """The networks of the trainings that a test begins."""
+    found: list[torch.nn.Module] = []
+
+    def watched(recipe: Recipe) -> Any:
+        setting, state = prepare(recipe)
+        found.append(state.network)
+        return setting, state
+
+    monkeypatch.setattr("residua.training.prepare", watched)
+    return found
+
+
+def test_phases_switch_everything_after_their_epoch(
+    tiny: Tiny, tmp_path: Path, networks: list[torch.nn.Module]
+) -> None:
     """Dropout, stochastic depth, image size and augmentation, seen at every step."""
 
     def then(first: float, second: float) -> dict:
@@ -184,7 +201,7 @@ def test_phases_switch_everything_after_their_epoch(tiny: Tiny, tmp_path: Path) 
 
     for event in train(recipe, tmp_path / "run"):
         if isinstance(event, Started):
-            event.setting.forward.register_forward_pre_hook(look)  # type: ignore[attr-defined]
+            networks[0].register_forward_pre_hook(look)
     assert seen == [(0.4, 0.3, 16, False)] * 4 + [(0.1, 0.2, 24, True)] * 4
 
 
@@ -335,11 +352,13 @@ def test_gradients_are_clipped(tiny: Tiny, tmp_path: Path) -> None:
         torch.testing.assert_close(weights[f"network.{name}"], value.detach(), atol=1e-6, rtol=0)
 
 
-def test_averaged_weights_are_what_is_evaluated(tiny: Tiny, tmp_path: Path) -> None:
+def test_averaged_weights_are_what_is_evaluated(
+    tiny: Tiny, tmp_path: Path, networks: list[torch.nn.Module]
+) -> None:
     recipe = tiny(epochs=1, average={"decay": 0.99})
     for event in train(recipe, tmp_path / "run"):
         if isinstance(event, Started):
-            weight = event.setting.forward.stem[0].weight  # type: ignore[attr-defined]
+            weight = networks[0].stem[0].weight
             wanted = weight.detach().clone()
         elif isinstance(event, Stepped):
             wanted = 0.99 * wanted + 0.01 * weight.detach()

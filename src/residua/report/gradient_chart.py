@@ -37,8 +37,8 @@ def gradient_chart(history: History) -> list[Picture]:
         _draw(axes, history, "all", "ink", 1.0, dashed=bool(groups))
         if any(record["grad_norm"] > 0 for record in history.records):
             axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(10, (1, 2, 5), numticks=7))
-        axes.yaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_locator(LogLocator(10, (1, 2, 5), numticks=7))
+            axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         span(axes, first, last)
         if groups:
