@@ -189,6 +189,23 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_taken(
     assert_equal_runs(tmp_path / "whole", run)
 
 
+def test_killed_between_the_best_checkpoint_and_its_step(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A moment too short to be hit by chance."""
+    list(train(tiny(), tmp_path / "whole"))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("residua.run._link", killed)
+    with pytest.raises(KeyboardInterrupt):
+        list(train(tiny(), tmp_path / "run"))
+    monkeypatch.undo()
+    list(resume(tmp_path / "run"))
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run")
+
+
 def test_without_a_sound_checkpoint_nothing_is_overwritten(tiny: Tiny, tmp_path: Path) -> None:
     run = tmp_path / "run"
     list(train(tiny(), run, lambda clock: clock.step >= 6))
@@ -252,6 +269,9 @@ def test_a_damaged_line_within_the_log_is_named(tiny: Tiny, tmp_path: Path) -> N
         (run / "log.jsonl").write_text(f"{first}\n{broken}\n{third}\n")
         with pytest.raises(UserError, match=r"log\.jsonl is damaged after line 1"):
             assert not Run.open(run).log
+    (run / "log.jsonl").write_text(f"{second}\n{first}\n")
+    with pytest.raises(UserError, match="epochs go backwards"):
+        assert not Run.open(run).log
 
 
 def test_a_second_process_is_refused(tiny: Tiny, tmp_path: Path) -> None:
