@@ -9,8 +9,9 @@ Published: stem to 32 channels; pre-activation blocks 7-7-7-3 at 32-256; dropout
 linear layer; SGD 0.1, momentum 0.9, decay 5e-4, cosine over 100 epochs; batch 128; plain
 cross-entropy; pad-4 crop and flip; its own normalisation.
 
-Decided here: the rate changes once an epoch; the skip always takes the activated input;
-initialisation by fan-out. The document says 2.7 M parameters and 44 layers; its network has
+Decided here: the rate changes once an epoch; the skip always takes the activated input; torch's own
+initialisation, since the first epoch comes out as published with it and not by fan-out
+(records/2026-11-21-resnet44v2). The document says 2.7 M parameters and 44 layers; its network has
 5,941,316 and 50.
 """
 
@@ -30,6 +31,7 @@ recipe = Recipe(
         widths=(32, 64, 128, 256),
         block=PreActivation(skip="activated"),
         dropout=0.1,
+        initialisation="torch",
     ),
     optimizer=SGD(lr=Cosine(start=0.1, per="epoch"), momentum=0.9, weight_decay=5e-4),
     epochs=100,
