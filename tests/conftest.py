@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from residua.recipe import Recipe
 from residua.recipe_forms import override, validated
 
-settings.register_profile("long", max_examples=3000)
+# A busy machine is no reason to fail.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("long", settings.get_profile("unhurried"), max_examples=3000)
+settings.load_profile("unhurried")
 pytest.register_assert_rewrite("equal_runs")
 torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
 
