@@ -1,6 +1,8 @@
 """Networks: counts, shapes, initialisation, and the arithmetic of each block."""
 
 import hashlib
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from torch import nn
 
 from residua.models import (
     CBAM,
@@ -29,7 +32,7 @@ from residua.models import (
 )
 from residua.models.attention import SqueezeExcited
 from residua.models.blocks import ResidualBlock, Style
-from residua.models.parts import Dropout
+from residua.models.parts import Dropout, convolution
 from residua.recipes import built_in
 from residua.schedule import Clock, Phases
 
@@ -150,6 +153,39 @@ def test_zero_padded_shortcut_has_no_parameters() -> None:
     assert torch.equal(out[:, 2:6], IMAGES[:, :, ::2, ::2])
     assert float(out[:, :2].abs().sum() + out[:, 6:].abs().sum()) == 0
     assert not list(shortcut.parameters())
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("side", [8, 9])
+def test_strided_projections_of_few_channels_are_the_same_function(side: int, groups: int) -> None:
+    ours = convolution(4, 8, 1, stride=2, groups=groups)
+    plain = nn.Conv2d(4, 8, 1, 2, groups=groups, bias=False)
+    plain.load_state_dict(ours.state_dict())
+    images = torch.randn(3, 4, side, side)
+    outputs = [each(images) for each in (ours, plain)]
+    torch.testing.assert_close(*outputs)
+    for output in outputs:
+        output.square().sum().backward()
+    torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
+
+
+NARROW = """
+import torch
+from residua.models import Architecture, Stem
+
+torch.set_num_threads(2)
+network = Architecture(stem=Stem(width=4), depths=(1, 1), widths=(4, 8)).build(10)
+network.to(memory_format=torch.channels_last)
+images = torch.zeros(7, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+for _ in range(60):
+    network(images).sum().backward()
+"""
+
+
+def test_narrow_networks_do_not_write_outside_their_memory() -> None:
+    """In a process of its own: oneDNN's strided 1 x 1 convolutions of few channels crash it."""
+    done = subprocess.run([sys.executable, "-c", NARROW], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_squeeze_excitation_weighs_channels_at_the_end_of_every_branch() -> None:

@@ -145,10 +145,29 @@ class MaxPool(Value):
 Pooling = Annotated[AveragePool | MaxPool, Field(discriminator="kind")]
 
 
+FEW = 16
+"""Channels that oneDNN's 1 x 1 convolutions take at once, at most."""
+
+
+class Subsampled(nn.Conv2d):
+    """A strided 1 x 1 convolution that leaves out pixels first, and then has stride 1.
+
+    The same function. oneDNN's own writes outside its memory in the backward pass where input
+    channels are few and lie last: https://github.com/uxlfoundation/oneDNN/issues/6035.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C', H / stride, W / stride)."""
+        down, right = self.stride
+        return F.conv2d(input[:, :, ::down, ::right], self.weight, groups=self.groups)
+
+
 def convolution(
     channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Conv2d:
     """A convolution without bias that keeps H and W but for its stride."""
+    if kernel == 1 and stride > 1 and channels_in < FEW:
+        return Subsampled(channels_in, channels_out, kernel, stride, groups=groups, bias=False)
     return nn.Conv2d(
         channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False
     )
