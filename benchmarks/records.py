@@ -135,7 +135,7 @@ def spread(runs: Sequence[Kept], value: Callable[[Kept], float], digits: int) ->
 def cells(name: str, runs: list[Kept]) -> list[str]:
     """One row of the table: the runs of one recipe in one record, all of them finished or none."""
     run = runs[0]
-    views = " (mirrored views)" if run.recipe["views"] == "mirrored" else ""
+    views = "" if run.recipe["views"] == "single" else f" ({run.recipe['views']} views)"
     last, best = so_far(run, name), "–"
     if run.finished:
         last = spread(runs, lambda each: each.last, 2) + views

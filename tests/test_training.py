@@ -390,12 +390,23 @@ def test_ways_of_running_train(tiny: Tiny, tmp_path: Path, changes: dict) -> Non
     assert other["last"]["test_loss"] == pytest.approx(plain["last"]["test_loss"], rel=0.5)
 
 
-def test_mirrored_views_average_the_logits(tiny: Tiny, tmp_path: Path) -> None:
-    setting, state = prepare(tiny(views="mirrored"))
+@pytest.mark.parametrize("views", ["mirrored", "translated"])
+def test_views_average_the_logits(tiny: Tiny, views: str) -> None:
+    setting, state = prepare(tiny(views=views))
     images = setting.pipeline.normalisation(setting.splits.test.images)
     network = state.network.eval()
+
+    def mirrored(seen: torch.Tensor) -> torch.Tensor:
+        return (network(seen) + network(seen.flip(3))) / 2
+
     with torch.no_grad():
-        logits = (network(images) + network(images.flip(3))) / 2
+        logits = mirrored(images)
+        if views == "translated":
+            down = torch.cat([images[:, :, 1:2], images[:, :, :-1]], 2)
+            up = torch.cat([images[:, :, 1:], images[:, :, -2:-1]], 2)
+            right = torch.cat([down[..., 1:2], down[..., :-1]], 3)
+            left = torch.cat([up[..., 1:], up[..., -2:-1]], 3)
+            logits = logits / 2 + (mirrored(right) + mirrored(left)) / 4
     evaluation = setting.evaluate(state, setting.splits.test)
     assert torch.equal(evaluation.predicted, logits.argmax(1))
 

@@ -139,7 +139,7 @@ def evaluate(
     *,
     checkpoint: Literal["best", "last"] = "best",
     split: Literal["test", "holdout", "train"] = "test",
-    views: Literal["single", "mirrored"] | None = None,
+    views: Literal["single", "mirrored", "translated"] | None = None,
     device: str | None = None,
 ) -> None:
     """Evaluate a run's network on a split.
@@ -153,7 +153,7 @@ def evaluate(
     split
         The images.
     views
-        Each image once, or also mirrored; left out: as the recipe says.
+        Each image once; also mirrored; also shifted by a pixel. Left out: as the recipe says.
     device
         Where to evaluate; left out: as the recipe says.
     """

@@ -24,6 +24,7 @@ from rich.text import Text
 from torch import Tensor
 
 from residua import log_lines
+from residua.evaluation import SEEN
 from residua.models import possible, summarise
 from residua.recipe import Recipe
 from residua.state import Record
@@ -173,8 +174,8 @@ def show_result(end: Finished) -> None:
         console.print("The best epoch was chosen on the test set itself, which flatters it.")
     else:
         console.print("The best epoch was chosen on the holdout.")
-    if result["views"] == "mirrored":
-        console.print("Logits are averaged over each image and its mirror image.")
+    if result["views"] != "single":
+        console.print(f"Logits are averaged over {SEEN[result['views']]}.")
     if result["target"] is not None:
         reached = result["target_reached_in_epoch"]
         said = f"reached in epoch {reached}" if reached else "not reached"

@@ -15,6 +15,12 @@ from residua.data import Split
 BATCH = 500
 """Images evaluated at once: the figures do not depend on it beyond rounding."""
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+Views = Literal["single", "mirrored", "translated"]
+"""What an evaluation sees of each image, logits averaged where that is more than the image."""
+SEEN = {
+    "mirrored": "each image and its mirror image",
+    "translated": "each image, two copies shifted by a pixel, and the mirror images of all three",
+}
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,32 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         network.train(training)
 
 
+def views_of(images: Tensor, views: Views) -> Iterator[tuple[float, Tensor]]:
+    """What is seen of images (N, 3, H, W), and the weight of each view; weights sum to 1.
+
+    `translated` is the multi-crop evaluation of Jordan, arXiv:2404.00498: half of the weight on the
+    image, half on what one pixel up and left, and one pixel down and right, make of it, each also
+    mirrored. What shifts in is the edge's reflection.
+    """
+    if views == "single":
+        yield 1.0, images
+        return
+    shifted = []
+    if views == "translated":
+        padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
+        height, width = images.shape[2:]
+        shifted = [padded[:, :, at : at + height, at : at + width] for at in (0, 2)]
+    for share, view in ((1 if not shifted else 0.5, images), *((0.25, each) for each in shifted)):
+        yield share / 2, view
+        yield share / 2, view.flip(3)
+
+
 def evaluate(
     forward: Callable[[Tensor], Tensor],
     split: Split,
     normalisation: Normalisation,
     precision: str = "float32",
-    views: Literal["single", "mirrored"] = "single",
+    views: Views = "single",
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Evaluation:
     """Classify every image of a split that lies on the network's device.
@@ -65,7 +91,7 @@ def evaluate(
         split: the images.
         normalisation: as in training.
         precision: of convolutions and matrix products.
-        views: each image once, or also mirrored, with the logits averaged.
+        views: what is seen of each image; logits are averaged.
         memory_format: of the images.
     """
     device = split.images.device
@@ -78,9 +104,8 @@ def evaluate(
         with torch.autocast(
             device.type, PRECISIONS.get(precision), enabled=precision in PRECISIONS
         ):
-            logits = forward(batch)
-            if views == "mirrored":
-                logits = (logits + forward(batch.flip(3))) / 2
+            seen = views_of(batch, views)
+            logits = torch.stack([share * forward(view) for share, view in seen]).sum(0)
         losses.append(F.cross_entropy(logits, labels, reduction="sum"))
         best = logits.softmax(1).topk(min(5, logits.shape[1]))
         predicted.append(best.indices[:, 0])

@@ -7,6 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from residua.augment import Augmentation, Mixing
 from residua.data import Cifar100, Data
 from residua.divergence import OnDivergence, Stop
+from residua.evaluation import Views
 from residua.loss import CrossEntropy
 from residua.models import Architecture
 from residua.optim import SAM, SGD, Average, Optimizer
@@ -81,8 +82,9 @@ class Recipe(Value):
     """Of weights, order, augmentation and dropout."""
     evaluate_every: PositiveInt = 1
     """Epochs between evaluations; the last epoch is always evaluated."""
-    views: Literal["single", "mirrored"] = "single"
-    """What an evaluation sees: each image once, or also its mirror image, logits averaged."""
+    views: Views = "single"
+    """What an evaluation sees: each image once; its mirror image too; both shifted by a pixel,
+    too. Logits are averaged."""
     save_every: PositiveInt = 1
     """Epochs between checkpoints; the last epoch is always saved."""
     keep_last: PositiveInt = 1

@@ -143,7 +143,7 @@ def test_a_holdout_and_mirrored_views_are_said(tmp_path):
     finish(run, "holdout", "mirrored")
     for text in pages(run):
         assert "chosen on the holdout set" in text
-        assert "mirror image" in text
+        assert "averages the logits of each image and its mirror image" in text
         assert "Training against holdout" in text
         assert "test set itself" not in text
 

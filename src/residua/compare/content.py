@@ -157,8 +157,8 @@ def _notes(groups: Sequence[Group]) -> list[str]:
                 f"{group.label}: {len(group.repeated)} further runs of seeds that are there "
                 f"already (seed {seeds}) are left out: they are no independent evidence."
             )
-    if any(group.recipe.views == "mirrored" for group in groups):
-        said.append("Some evaluations average mirrored views: see the recipes' `views`.")
+    if any(group.recipe.views != "single" for group in groups):
+        said.append("Some evaluations average several views: see the recipes' `views`.")
     said.append(
         "Best epochs that were chosen on the test set itself flatter; compare last epochs first. "
         "Tests are Welch's, over seeds, two-sided, with Holm's correction over the pairs."

@@ -30,8 +30,10 @@ def cautions(recipe: Recipe, history: History, reference: Reference) -> list[str
         said.append("This run's recipe differs from the built-in one of its name: see its command.")
     elif recipe.name != meant:
         said.append(f"This run's recipe is {recipe.name}, not {meant}: another system.")
-    if recipe.views == "mirrored":
-        said.append("This run's evaluations average mirrored views; the published ones do not.")
+    if recipe.views != "single":
+        said.append(
+            f"This run's evaluations average {recipe.views} views; the published ones do not."
+        )
     return said
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from residua.evaluation import SEEN
 from residua.report.history import History
 from residua.report.structure import Structure
 from residua.report.table import Card
@@ -101,10 +102,8 @@ def notes(run: Run, history: History) -> list[str]:
             f"The training diverged, and went back to a checkpoint {history.last['rollbacks']} "
             f"times, each time with learning rates multiplied by {recipe.on_divergence.factor:g}."
         )
-    if recipe.views == "mirrored":
-        found.append(
-            "Every evaluation sees each image and its mirror image, and averages their logits."
-        )
+    if recipe.views != "single":
+        found.append(f"Every evaluation averages the logits of {SEEN[recipe.views]}.")
     if recipe.average is not None:
         found.append("What is evaluated is the average of the weights, not the last weights.")
     return found
