@@ -105,7 +105,11 @@ def evaluate(
             device.type, PRECISIONS.get(precision), enabled=precision in PRECISIONS
         ):
             seen = views_of(batch, views)
-            logits = torch.stack([share * forward(view) for share, view in seen]).sum(0)
+            parts = [
+                share * forward(view.contiguous(memory_format=memory_format))
+                for share, view in seen
+            ]
+            logits = torch.stack(parts).sum(0)
         losses.append(F.cross_entropy(logits, labels, reduction="sum"))
         best = logits.softmax(1).topk(min(5, logits.shape[1]))
         predicted.append(best.indices[:, 0])
