@@ -16,7 +16,7 @@ ORDER = [
     ["recipe"],
     ["recipes"],
     ["recipe_forms"],
-    ["device", "environment", "state", "gradients", "lock"],
+    ["device", "compiling", "environment", "state", "gradients", "lock"],
     ["run", "setting", "log_lines", "explain"],
     ["evidence", "recovery"],
     ["epochs"],

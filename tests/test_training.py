@@ -1,7 +1,6 @@
 """Miniature trainings: the golden curve, exact resumption, and what each field of a recipe does."""
 
 import json
-import warnings
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -18,7 +17,7 @@ from residua.evidence import predictions, samples
 from residua.recipe import Recipe
 from residua.run import Run
 from residua.schedule import Clock
-from residua.setting import compiled, prepare
+from residua.setting import prepare
 from residua.state import Record, read
 from residua.training import EpochDone, Finished, Started, Stepped, Stopped, resume, train
 
@@ -409,26 +408,6 @@ def test_views_average_the_logits(tiny: Tiny, views: str) -> None:
             logits = logits / 2 + (mirrored(right) + mirrored(left)) / 4
     evaluation = setting.evaluate(state, setting.splits.test)
     assert torch.equal(evaluation.predicted, logits.argmax(1))
-
-
-def test_a_compiled_network_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = torch.nn.Linear(2, 2)
-    images = torch.ones(1, 2)
-    monkeypatch.setattr("shutil.which", lambda _: None)
-    with pytest.warns(UserWarning, match="no C"):
-        assert compiled(network)(images).shape == (1, 2)
-    monkeypatch.undo()
-
-    def broken(_: torch.Tensor) -> torch.Tensor:
-        raise RuntimeError("the compiler broke")
-
-    monkeypatch.setattr(torch, "compile", lambda _: broken)
-    forward = compiled(network)
-    with pytest.warns(UserWarning, match="the compiler broke"):
-        forward(images)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert torch.equal(forward(images), network(images))
 
 
 def test_a_batch_larger_than_the_set_is_refused_before_anything_is_written(

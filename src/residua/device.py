@@ -57,6 +57,8 @@ def reproduce(wanted: bool) -> None:
     """
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # cuDNN's search times algorithms, so another one may win in every process.
+    torch.backends.cudnn.benchmark = not wanted
     torch.use_deterministic_algorithms(wanted)
 
 

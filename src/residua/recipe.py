@@ -14,6 +14,9 @@ from residua.optim import SAM, SGD, Average, Optimizer
 from residua.schedule import Number, extremes
 from residua.value import Value
 
+CompileMode = Literal["reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune"]
+"""Of `torch.compile`: with CUDA graphs, with a search for the fastest kernels, with both."""
+
 
 class Normalise(Value):
     """Channel means and deviations to normalise with, in [0, 1] units."""
@@ -99,8 +102,9 @@ class Recipe(Value):
     """Of convolutions and matrix products; weights stay in float32."""
     memory_format: Literal["channels_last", "contiguous"] = "channels_last"
     """The layout of images and filters in memory."""
-    compile: bool = False
-    """Whether the network is compiled (falls back, saying so, where no compiler is found)."""
+    compile: bool | CompileMode = False
+    """Whether the network is compiled (falls back, saying so, where no compiler is found), or in
+    which of torch's modes."""
     deterministic: bool = False
     """Whether only algorithms are taken that give the same bits every time; for GPUs, at some cost.
     On a CPU all are."""

@@ -1,18 +1,17 @@
 """What stays the same while a network trains: recipe, data, batches, the function that runs it."""
 
-import shutil
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from residua.augment import Draw, Normalisation, Pipeline
+from residua.compiling import compiled
 from residua.data import Batches, Split, Splits, statistics
 from residua.device import choose, keep_freed_memory, reproduce
-from residua.evaluation import PRECISIONS, Evaluation, evaluate, evaluating
+from residua.evaluation import BATCH, PRECISIONS, Evaluation, evaluate, evaluating
 from residua.models import ResidualNetwork, fit, possible
 from residua.optim import holding
 from residua.recipe import Recipe
@@ -97,6 +96,14 @@ class Setting:
         size = self.recipe.image_size
         return None if size is None else round(at(size, clock))
 
+    def indices(self, step: int) -> Tensor:
+        """The images of a step, on the device: places in the training set, int64 (n,)."""
+        batch = self.batches[step]
+        if self.device.type == "cuda":
+            # Only from pinned memory does a copy not wait for all that the device has yet to do.
+            return batch.pin_memory().to(self.device, non_blocking=True)
+        return batch.to(self.device)
+
     def draw(self, indices: Tensor, state: State, *place: int | str) -> Draw:
         """The randomness that augmentation gets at this step, or at another place."""
         generator = torch.Generator(self.device)
@@ -138,7 +145,7 @@ class Setting:
     def _seen(self, state: State) -> Iterator[Tensor]:
         """An epoch's whole batches, (N, 3, H, W) each: the same ones at each call."""
         for step in range(self.batches.length // self.batches.batch_size):
-            indices = self.batches[step].to(self.device)
+            indices = self.indices(step)
             yield self.augmented(self.draw(indices, state, "statistics", step))[0]
 
 
@@ -170,7 +177,7 @@ def prepare(recipe: Recipe) -> tuple[Setting, State]:
         ),
         batches,
         Pipeline(recipe.augmentation, normalisation, classes),
-        compiled(network) if recipe.compile else network,
+        compiled(network, recipe.compile, {BATCH, *_parts(recipe)}),
         device,
     )
     state = State(
@@ -194,28 +201,10 @@ def _built(recipe: Recipe, classes: int, side: int) -> ResidualNetwork:
     return network
 
 
+def _parts(recipe: Recipe) -> set[int]:
+    """How many images of a whole batch go through the network at once: the sizes of its parts."""
+    return {len(part) for part in torch.empty(recipe.batch_size).chunk(recipe.accumulate)}
+
+
 def _on(split: Split, device: torch.device) -> Split:
     return replace(split, images=split.images.to(device), labels=split.labels.to(device))
-
-
-def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The network compiled at its first call; as it is, with a warning, where that fails."""
-    if next(network.parameters()).device.type == "cpu" and not shutil.which("c++"):
-        warnings.warn("no C++ compiler (c++) found: the network runs uncompiled", stacklevel=2)
-        return network
-    fast: Callable[[Tensor], Tensor] = torch.compile(network)
-    chosen: list[Callable[[Tensor], Tensor]] = []
-
-    def forward(images: Tensor) -> Any:
-        if chosen:
-            return chosen[0](images)
-        try:
-            logits = fast(images)
-            chosen.append(fast)
-        except Exception as error:
-            warnings.warn(f"the network runs uncompiled: {error}", stacklevel=2)
-            chosen.append(network)
-            logits = network(images)
-        return logits
-
-    return forward

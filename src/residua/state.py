@@ -68,7 +68,7 @@ class State:
             images: of the batch.
             norms: (groups,), of the gradients.
         """
-        self.tally[TALLIED - 1] = 0
+        self.tally[TALLIED - 1].zero_()
         seen = torch.full_like(loss, images)
         norm = torch.linalg.vector_norm(norms)
         if self.scaler.is_enabled() and not bool(norm.isfinite()):

@@ -189,7 +189,7 @@ def step(setting: Setting, state: State) -> Tensor:
     recipe, clock = setting.recipe, setting.clock(state)
     set_clock(state.network, clock)
     recipe.optimizer.set_clock(state.optimizer, clock)
-    indices = setting.batches[state.step].to(setting.device)
+    indices = setting.indices(state.step)
     images, targets = setting.augmented(setting.draw(indices, state))
 
     def gradients() -> tuple[Tensor, Tensor]:

@@ -52,6 +52,7 @@ def test_the_switch_changes_nothing_on_a_cpu(tiny: Tiny, tmp_path: Path) -> None
     for name, wanted in (("plain", False), ("strict", True)):
         list(train(tiny(**EVERYTHING, deterministic=wanted), tmp_path / name))
         assert torch.are_deterministic_algorithms_enabled() == wanted
+        assert torch.backends.cudnn.benchmark != wanted, "its search goes by the clock"
         recipe = tmp_path / name / "recipe.json"
         recipe.write_text(json.dumps(json.loads(recipe.read_text()) | {"deterministic": False}))
     assert_equal_runs(tmp_path / "plain", tmp_path / "strict")

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from residua.augment.operation import Draw, Pixelwise
+from residua.augment.operation import Draw, Pixelwise, constant
 from residua.schedule import NonNegative, Probability
 
 LUMA = (0.299, 0.587, 0.114)
@@ -33,22 +33,24 @@ class ColorJitter(Pixelwise):
         strengths = map(draw.number, (self.brightness, self.contrast, self.saturation))
         factors = [draw.uniform(max(0.0, 1 - strength), 1 + strength) for strength in strengths]
         amounts = torch.stack([*factors, draw.uniform(-self.hue, self.hue)], 1)
-        nothing = torch.tensor([1.0, 1.0, 1.0, 0.0], device=amounts.device)
+        nothing = constant((1.0, 1.0, 1.0, 0.0), amounts.device)
         return torch.where(draw.chosen(self.p)[:, None], amounts, nothing)
 
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
         """Each image with its own factors and shift."""
         brightness, contrast, saturation, hue = drawn[:, :, None, None, None].unbind(1)
-        images = (images * brightness).clamp(0, 1)
-        images = blend(images, grey(images).mean((2, 3), keepdim=True), contrast)
-        images = blend(images, grey(images), saturation)
+        if self.brightness != 0:
+            images = (images * brightness).clamp(0, 1)
+        if self.contrast != 0:
+            images = blend(images, grey(images).mean((2, 3), keepdim=True), contrast)
+        if self.saturation != 0:
+            images = blend(images, grey(images), saturation)
         return turn_hue(images, hue) if self.hue else images
 
 
 def grey(images: Tensor) -> Tensor:
     """(N, 3, H, W) to the luma (N, 1, H, W)."""
-    weights = torch.tensor(LUMA, device=images.device, dtype=images.dtype)
-    return (images * weights[:, None, None]).sum(1, keepdim=True)
+    return (images * constant(LUMA, images.device)[:, None, None]).sum(1, keepdim=True)
 
 
 def blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
@@ -67,6 +69,6 @@ def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
         (green - blue) / safe,
         torch.where(most == 1, (blue - red) / safe + 2, (red - green) / safe + 4),
     )
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=images.device)[:, None, None]
+    offsets = constant((5.0, 3.0, 1.0), images.device)[:, None, None]
     k = torch.remainder(offsets + sixths + turns * 6, 6)
     return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from residua.augment.operation import Draw, Operation
+from residua.augment.operation import Draw, Operation, constant
 from residua.errors import UserError
 from residua.schedule import NonNegative, Number, Probability
 
@@ -128,7 +128,7 @@ class Affine(Geometric):
         cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
         across = torch.stack([cos - slant * sin, -sin - slant * cos], 1)
         linear = torch.stack([across, torch.stack([sin, cos], 1)], 1)
-        centre = torch.tensor([(draw.width - 1) / 2, (draw.height - 1) / 2], device=linear.device)
+        centre = constant(((draw.width - 1) / 2, (draw.height - 1) / 2), linear.device)
         origin = centre - (linear @ (centre + torch.stack(moves, 1))[..., None])[..., 0]
         return torch.where(
             chosen[:, None, None],
@@ -222,7 +222,7 @@ def _sample(images: Tensor, matrices: Tensor, beyond: Padding) -> Tensor:
     along_x = matrices[:, :, 0, None] * x
     along_y = matrices[:, :, 1, None] * y + matrices[:, :, 2, None]
     places = along_y[..., :, None] + along_x[..., None, :]
-    scale = 2 / torch.tensor([max(1, width - 1), max(1, height - 1)], device=images.device)
+    scale = 2 / constant((max(1, width - 1), max(1, height - 1)), images.device)
     grid = places.permute(0, 2, 3, 1) * scale - 1
     mode = "zeros" if beyond == "zero" else "reflection"
     return F.grid_sample(images.float(), grid, "bilinear", mode, align_corners=True)

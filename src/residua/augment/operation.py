@@ -2,12 +2,23 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from residua.schedule import Clock, Number, at
 from residua.value import Value
+
+
+@lru_cache(maxsize=64)
+def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """(K,) float32 on the device, not to be written to.
+
+    Kept, since bringing numbers to a GPU makes the host wait for all that the GPU has yet to do.
+    """
+    with torch.inference_mode(mode=False):
+        return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 @dataclass(frozen=True)

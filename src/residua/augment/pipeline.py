@@ -22,7 +22,7 @@ from residua.augment.geometric import (
     resample,
 )
 from residua.augment.mixing import CutMix, Mixing, MixUp
-from residua.augment.operation import Draw, Pixelwise
+from residua.augment.operation import Draw, Pixelwise, constant
 from residua.augment.policy import RandAugment, TrivialAugment
 
 Augmentation = (
@@ -50,10 +50,10 @@ class Normalisation(NamedTuple):
     def __call__(self, images: Tensor) -> Tensor:
         """(N, C, H, W) uint8, or float32 in [0, 255], to mean 0 and deviation 1."""
         std = [deviation or 1.0 for deviation in self.std]
-        scale = [1 / (255 * deviation) for deviation in std]
-        shift = [-mean / deviation for mean, deviation in zip(self.mean, std, strict=True)]
+        scale = tuple(1 / (255 * deviation) for deviation in std)
+        shift = tuple(-mean / deviation for mean, deviation in zip(self.mean, std, strict=True))
         scales, shifts = (
-            torch.tensor(column, device=images.device)[:, None, None] for column in (scale, shift)
+            constant(column, images.device)[:, None, None] for column in (scale, shift)
         )
         return torch.addcmul(shifts, images.float(), scales)
 
@@ -104,7 +104,8 @@ class Pipeline:
         for erasing in operations:
             if isinstance(erasing, Erasing):
                 images = erasing.apply(images, erasing.draw(draw))
-        targets = F.one_hot(labels, self.classes).float()
+        # Not F.one_hot, which looks at the labels first and so waits for the device.
+        targets = (labels[:, None] == torch.arange(self.classes, device=labels.device)).float()
         for mixing in operations:
             if isinstance(mixing, Mixing):
                 images, targets = mixing.apply(images, targets, mixing.draw(draw))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -21,7 +22,9 @@ ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 
 
 class Fading(nn.Module):
-    """A module with a rate between 0 and 1 that may follow a schedule; `p` is its present value.
+    """A module that drops with a rate between 0 and 1 that may follow a schedule.
+
+    `p` is the rate's present value.
 
     Args:
         rate: a number or a schedule.
@@ -30,12 +33,26 @@ class Fading(nn.Module):
 
     def __init__(self, rate: Number, share: float = 1.0) -> None:
         super().__init__()
-        self.rate, self.share = rate, share
+        self.rate, self.share, self.p = rate, share, 0.0
+        self.varies = not isinstance(rate, int | float)
+        self.present: Tensor
+        self.register_buffer("present", torch.zeros(()), persistent=False)
         self.set_clock(Clock(0, 1, 1))
 
     def set_clock(self, clock: Clock) -> None:
         """Take the rate of this moment."""
-        self.p = self.share * at(self.rate, clock)
+        p = self.share * at(self.rate, clock)
+        if p != self.p:
+            self.p = p
+            self.present.fill_(p)
+
+    def drop(self, values: Tensor) -> Tensor:
+        """While training, each value zeroed with probability p, or divided by 1 - p."""
+        if not (self.varies and self.training and torch.compiler.is_compiling()):
+            return F.dropout(values, self.p, self.training)
+        # Compiled code is made anew for every new value of a float, but not of a tensor.
+        kept = torch.rand_like(values) >= self.present
+        return values * kept / (1 - self.present).clamp(min=1e-12)
 
     def extra_repr(self) -> str:
         """The rate, as the recipe has it."""
@@ -52,11 +69,13 @@ class Dropout(Fading):
 
     def __init__(self, rate: Number, channels: bool = False) -> None:
         super().__init__(rate)
-        self.drop = F.dropout2d if channels else F.dropout
+        self.channels = channels
 
     def forward(self, images: Tensor) -> Tensor:
         """Drop while training, pass through otherwise."""
-        return self.drop(images, self.p, self.training)
+        if not self.channels:
+            return self.drop(images)
+        return images * self.drop(images.new_ones(*images.shape[:2], 1, 1))
 
 
 class StochasticDepth(Fading):
@@ -68,8 +87,7 @@ class StochasticDepth(Fading):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape: each image zeroed with probability p, or scaled."""
-        kept = images.new_ones(len(images), 1, 1, 1)
-        return images * F.dropout(kept, self.p, self.training)
+        return images * self.drop(images.new_ones(len(images), 1, 1, 1))
 
 
 def set_clock(network: nn.Module, clock: Clock) -> None:

@@ -30,11 +30,13 @@ class Averaging(Value):
         share = self.share(clock)
         if share == 0:
             return
-        for name, value in network.state_dict().items():
-            if value.is_floating_point():
-                average[name].lerp_(value, share)
-            else:
-                average[name].copy_(value)
+        new = network.state_dict()
+        mixed = [name for name, value in new.items() if value.is_floating_point()]
+        # All at once: on a GPU, starting a kernel for each costs more than what it does.
+        old = [average[name] for name in mixed]
+        torch._foreach_lerp_(old, [new[name] for name in mixed], share)
+        for name in new.keys() - set(mixed):
+            average[name].copy_(new[name])
 
     def settle(
         self,

@@ -1,0 +1,156 @@
+"""Compiled networks: what is compiled, what is not, and what happens where that fails."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from residua import UserError
+from residua.compiling import compiled
+from residua.models import Architecture, Stem, set_clock
+from residua.models.parts import Dropout, StochasticDepth
+from residua.recipe import Recipe
+from residua.recipe_forms import resolve
+from residua.schedule import Clock, Linear
+from residua.setting import prepare
+from residua.training import Finished, step, train
+
+NETWORK = torch.nn.Linear(2, 2)
+IMAGES = torch.ones(1, 2)
+
+
+def stand_in(make: Callable[[Any], Callable[[Tensor], Tensor]], seen: list[Any]) -> Any:
+    """For torch.compile: notes how it is called."""
+
+    def compile_(network: Any, **how: Any) -> Callable[[Tensor], Tensor]:
+        seen.append(how)
+        return make(network)
+
+    return compile_
+
+
+def test_without_a_compiler_the_network_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.warns(UserWarning, match="no C"):
+        assert compiled(NETWORK, True, {1}) is NETWORK
+
+
+def test_a_compiler_that_breaks_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Tensor) -> Tensor:
+        raise RuntimeError("the compiler broke")
+
+    monkeypatch.setattr(torch, "compile", stand_in(lambda _: broken, []))
+    forward = compiled(NETWORK, True, {1})
+    with pytest.warns(UserWarning, match="the compiler broke"):
+        forward(IMAGES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(forward(IMAGES), NETWORK(IMAGES))
+
+
+def test_only_batches_of_known_sizes_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(torch, "compile", stand_in(lambda network: lambda x: network(x) + 1, seen))
+    forward = compiled(NETWORK, True, {2, 3})
+    for count in (1, 2, 3, 4):
+        images = torch.ones(count, 2)
+        extra = 1.0 if count in (2, 3) else 0.0
+        assert torch.equal(forward(images), NETWORK(images) + extra)
+    assert seen == [{"dynamic": False, "mode": None}]
+
+
+@pytest.mark.parametrize(("accumulate", "sizes"), [(1, [64]), (5, [13, 13, 13, 13, 12])])
+def test_the_parts_of_whole_batches_are_compiled(
+    accumulate: int, sizes: list[int], tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And those of an epoch's short last batch are not."""
+    counts: list[int] = []
+
+    def noting(network: Any) -> Callable[[Tensor], Tensor]:
+        return lambda images: (counts.append(len(images)), network(images))[1]
+
+    monkeypatch.setattr(torch, "compile", stand_in(noting, []))
+    setting, state = prepare(tiny(accumulate=accumulate, compile=True))
+    for _ in range(setting.batches.steps_per_epoch):
+        step(setting, state)
+    assert counts == sizes * 3
+
+
+def test_logits_of_graphs_outlive_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With CUDA graphs every call writes to the same memory."""
+    place = torch.zeros(1, 2)
+    monkeypatch.setattr(
+        torch, "compile", stand_in(lambda network: lambda x: place.copy_(network(x).detach()), [])
+    )
+    forward = compiled(NETWORK, "reduce-overhead", {1})
+    first = forward(IMAGES)
+    expected = first.clone()
+    forward(-IMAGES)
+    assert torch.equal(first, expected)
+
+
+def test_a_recipe_names_a_mode() -> None:
+    assert resolve("quickstart", ["--compile", "reduce-overhead"]).compile == "reduce-overhead"
+    assert resolve("quickstart", ["--compile", "true"]).compile is True
+    with pytest.raises(UserError, match="compile"):
+        resolve("quickstart", ["--compile", "fastest"])
+
+
+def test_a_falling_rate_does_not_compile_anew() -> None:
+    made = []
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
+        made.append(graph)
+        return graph.forward
+
+    falling = Linear(start=0.5, end=0.1)
+    network = Architecture(
+        stem=Stem(width=2, dropout=falling),
+        depths=(1,),
+        widths=(2,),
+        dropout=falling,
+        stochastic_depth=falling,
+    ).build(3)
+    fast = torch.compile(network, backend=backend, dynamic=False)
+    for taken in range(4):
+        set_clock(network, Clock(taken, 4, 1))
+        fast(torch.ones(2, 3, 8, 8))
+    torch.compiler.reset()
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("rate", [Linear(start=0.4, end=0.0), Linear(start=1.0, end=1.0)], ids=str)
+@pytest.mark.parametrize("kind", [Dropout, lambda rate: Dropout(rate, True), StochasticDepth])
+def test_a_compiled_rate_that_varies_drops_as_many(
+    monkeypatch: pytest.MonkeyPatch, rate: Linear, kind: Callable[[Linear], torch.nn.Module]
+) -> None:
+    module = kind(rate)
+    values = torch.ones(2000, 3, 2, 2)
+    torch.manual_seed(0)
+    plain = module(values)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.manual_seed(0)
+    other = module(values)
+    assert other.unique().tolist() == pytest.approx(plain.unique().tolist())
+    assert float(other.mean()) == pytest.approx(float(plain.mean()), abs=0.06)
+    assert (other.flatten(1).std(1) == 0).all() == (plain.flatten(1).std(1) == 0).all()
+    assert torch.equal(module.eval()(values), values)
+
+
+def test_a_compiled_training_is_the_same(
+    tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a compiler that does nothing: which batches go where changes no figure."""
+    seen: list[Any] = []
+    monkeypatch.setattr(torch, "compile", stand_in(lambda network: network, seen))
+    results = []
+    for name, wish in (("plain", False), ("compiled", "max-autotune")):
+        *_, end = train(tiny(compile=wish), tmp_path / name)
+        assert isinstance(end, Finished)
+        results.append(end.result["last"])
+    assert seen == [{"dynamic": False, "mode": "max-autotune"}]
+    assert results[0] == results[1]
