@@ -21,8 +21,8 @@ ORDER = [
     ["evidence", "recovery"],
     ["epochs"],
     ["training"],
-    ["report", "console", "rate_finder"],
-    ["compare", "live", "cli_find_rate"],
+    ["report", "console", "rate_finder", "bench"],
+    ["compare", "live", "cli_find_rate", "cli_bench"],
     ["cli"],
     ["__main__", "__init__"],
 ]

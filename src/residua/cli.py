@@ -27,6 +27,11 @@ app.command(
     name="find-rate",
     help="Search for a learning rate: train some steps while it rises, and draw the loss.",
 )
+app.command(
+    "residua.cli_bench:bench",
+    name="bench",
+    help="Race our training against the loop that people write, and the machine's peak.",
+)
 
 Overrides = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 DataSet = Literal["cifar100", "cifar10"]

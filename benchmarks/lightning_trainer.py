@@ -1,0 +1,69 @@
+"""Lightning's Trainer around the plain loop's images and network, everything optional switched off.
+
+No logger, no checkpoints, no progress bar, no summary: all that would cost time is left out.
+"""
+
+import lightning
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from residua.bench.plain import loader
+from residua.bench.serve import Track, serve
+from residua.device import choose
+from residua.recipe import Recipe
+
+PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
+
+
+class Module(lightning.LightningModule):
+    """The recipe's network with cross-entropy and SGD."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.network = recipe.architecture.build(recipe.data.class_count, recipe.seed)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        """The loss of a batch."""
+        images, labels = batch
+        return F.cross_entropy(self.network(images), labels)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """As the plain loop has it."""
+        return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+
+
+class Turns(lightning.Callback):
+    """Reports the steps."""
+
+    def __init__(self, track: Track) -> None:
+        self.track = track
+
+    def on_train_start(self, *_: object) -> None:
+        """Data and network are there."""
+        self.track.prepared()
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """A step was taken."""
+        self.track.step()
+
+
+def loop(recipe: Recipe, track: Track) -> None:
+    """Train the recipe's network, until no more laps are wanted."""
+    device = choose(recipe.device)
+    trainer = lightning.Trainer(
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        precision=PRECISIONS[recipe.precision],
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[Turns(track)],
+    )
+    trainer.fit(Module(recipe), loader(recipe))
+
+
+if __name__ == "__main__":
+    serve(loop)
