@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 READERS := yaml toml json_recipe member packed log facts checkpoint proof
 
-.PHONY: quickstart test faults fuzz lint types records reproduce clean
+.PHONY: quickstart test faults fuzz lint types records reproduce bench performance clean
 
 quickstart: .stamps/core
 	$(BIN)/residua train quickstart
@@ -37,6 +37,15 @@ records: .stamps/core
 reproduce: .stamps/core
 	$(BIN)/python benchmarks/reproduce.py
 
+# `residua bench`, and other libraries beside us. Leave the machine alone meanwhile.
+bench: .stamps/bench
+	$(BIN)/residua bench --output records/bench --also benchmarks/lightning_trainer.py \
+		--augmenters benchmarks/kornia_batch.py benchmarks/albumentations_images.py \
+		benchmarks/pillow_images.py
+
+performance: .stamps/core
+	@$(BIN)/python benchmarks/performance.py
+
 clean:
 	rm -rf $(VENV) .stamps
 
@@ -49,6 +58,10 @@ $(BIN)/python:
 
 .stamps/test: .stamps/core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+.stamps/bench: .stamps/core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
 .stamps/dev: .stamps/test

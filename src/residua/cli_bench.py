@@ -56,10 +56,9 @@ def bench(
     from residua import bench as room
     from residua.bench.systems import SYSTEMS
 
-    contenders = [each for each in room.CONTENDERS if compiled or each.name != "compiled"]
     figures = room.bench(
         systems or SYSTEMS,
-        [*contenders, *map(room.Contender.of, also or ())],
+        [*room.trainers(device, compiled), *map(room.Contender.of, also or ())],
         [room.Contender.of(path) for path in augmenters or ()],
         room.Effort(rounds=rounds, steps=steps),
         batch_size,

@@ -42,6 +42,14 @@ def drawing(seed: int = 0, count: int = COUNT, epoch: int = 0, side: int = SIDE)
     return Draw(generator, torch.arange(count), side, side, Clock(epoch, 10, 1))
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.5, 1.0), (0.0, 0.5), (-2.0, 3.0)])
+def test_uniform_draws_fill_their_range(low: float, high: float) -> None:
+    drawn = drawing(count=2000).uniform(low, high)
+    reach = high - low
+    assert float(drawn.min()) == pytest.approx(low, abs=0.01 * reach)
+    assert float(drawn.max()) == pytest.approx(high, abs=0.01 * reach)
+
+
 def pictures(seed: int = 1, count: int = COUNT, side: int = SIDE) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)

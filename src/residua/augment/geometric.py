@@ -133,22 +133,28 @@ class Affine(Geometric):
         return torch.where(
             chosen[:, None, None],
             torch.cat([linear, origin[..., None]], 2),
-            _shift(torch.zeros_like(angle), torch.zeros_like(angle)),
+            _still(draw.count, linear.device),
         )
+
+
+def _still(count: int, device: torch.device) -> Tensor:
+    """(count, 2, 3): nothing moves."""
+    return constant((1, 0, 0, 0, 1, 0), device).view(1, 2, 3).repeat(count, 1, 1)
 
 
 def _shift(x: Tensor, y: Tensor) -> Tensor:
     """(N, 2, 3): translations by x and y pixels, (N,) each."""
-    zero, one = torch.zeros(len(x), device=x.device), torch.ones(len(x), device=x.device)
-    return torch.stack(
-        [torch.stack([one, zero, x.float()], 1), torch.stack([zero, one, y.float()], 1)], 1
-    )
+    matrices = _still(len(x), x.device)
+    matrices[:, 0, 2] = x
+    matrices[:, 1, 2] = y
+    return matrices
 
 
 def _mirror(chosen: Tensor, width: int) -> Tensor:
     """(N, 2, 3): left and right exchanged where chosen, (N,) bool."""
-    matrices = _shift(torch.where(chosen, width - 1.0, 0.0), torch.zeros_like(chosen))
-    matrices[:, 0, 0] = torch.where(chosen, -1.0, 1.0)
+    matrices, mirrored = _still(len(chosen), chosen.device), chosen.float()
+    matrices[:, 0, 0] = 1 - 2 * mirrored
+    matrices[:, 0, 2] = (width - 1) * mirrored
     return matrices
 
 
@@ -219,10 +225,11 @@ def _sample(images: Tensor, matrices: Tensor, beyond: Padding) -> Tensor:
     height, width = images.shape[-2:]
     x = torch.arange(width, device=images.device, dtype=matrices.dtype)
     y = torch.arange(height, device=images.device, dtype=matrices.dtype)
-    along_x = matrices[:, :, 0, None] * x
+    # From pixels to grid_sample's [-1, 1], done to the matrices: they are fewer than the places.
+    sides = constant((max(1, width - 1), max(1, height - 1)), images.device)
+    matrices = matrices * (2 / sides)[:, None]
+    along_x = matrices[:, :, 0, None] * x - 1
     along_y = matrices[:, :, 1, None] * y + matrices[:, :, 2, None]
-    places = along_y[..., :, None] + along_x[..., None, :]
-    scale = 2 / constant((max(1, width - 1), max(1, height - 1)), images.device)
-    grid = places.permute(0, 2, 3, 1) * scale - 1
+    grid = (along_y[..., :, None] + along_x[..., None, :]).permute(0, 2, 3, 1)
     mode = "zeros" if beyond == "zero" else "reflection"
     return F.grid_sample(images.float(), grid, "bilinear", mode, align_corners=True)

@@ -52,7 +52,7 @@ class Draw:
         """(N,) or (N, columns) float32, uniform in [low, high)."""
         shape = (self.count,) if columns is None else (self.count, columns)
         drawn = torch.rand(shape, generator=self.generator, device=self.generator.device)
-        return drawn * (high - low) + low
+        return drawn if (low, high) == (0, 1) else drawn * (high - low) + low
 
     def chosen(self, p: Number) -> Tensor:
         """(N,) bool, each true with probability p."""

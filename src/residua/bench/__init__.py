@@ -11,6 +11,7 @@ from residua.augment import Augmentation
 from residua.bench.contender import (
     AUGMENTER,
     COMPILED,
+    GRAPHS,
     INPUT,
     OURS,
     PLAIN,
@@ -33,10 +34,13 @@ from residua.device import choose
 from residua.environment import environment
 from residua.recipe import Recipe
 
-CONTENDERS = (OURS, COMPILED, PLAIN)
-"""Who trains, without further programs."""
+__all__ = ["Bench", "Contender", "Effort", "bench", "keep", "keep_json", "tables", "trainers"]
 
-__all__ = ["CONTENDERS", "Bench", "Contender", "Effort", "bench", "keep", "keep_json", "tables"]
+
+def trainers(device: str, compiled: bool) -> tuple[Contender, ...]:
+    """Who trains on a device, as a recipe has it, without further programs."""
+    graphs = (GRAPHS,) if choose(device).type == "cuda" else ()
+    return (OURS, *((COMPILED, *graphs) if compiled else ()), PLAIN)
 
 
 def bench(

@@ -64,6 +64,12 @@ COMPILED = Contender(
     ("-m", "residua.bench.ours"),
     changes={"compile": True},
 )
+GRAPHS = Contender(
+    "graphs",
+    "the same with `compile: reduce-overhead`, which records CUDA graphs",
+    ("-m", "residua.bench.ours"),
+    changes={"compile": "reduce-overhead"},
+)
 PLAIN = Contender(
     "plain",
     "an eager NCHW loop with per-image transforms in a DataLoader of 4 workers",

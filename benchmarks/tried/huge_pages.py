@@ -1,0 +1,12 @@
+"""Our loop with torch's large tensors in huge pages, where Linux gives them on request."""
+
+import os
+
+# Torch reads it once, at its first allocation.
+os.environ["THP_MEM_ALLOC_ENABLE"] = "1"
+
+from residua.bench import ours
+from residua.bench.serve import serve
+
+if __name__ == "__main__":
+    serve(ours.loop)
