@@ -100,6 +100,16 @@ def test_a_recipe_names_a_mode() -> None:
         resolve("quickstart", ["--compile", "fastest"])
 
 
+@pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])
+def test_graphs_take_no_batches_in_parts(mode: str) -> None:
+    """Torch refuses to sum gradients that a graph wrote: pytorch/pytorch#169545."""
+    with pytest.raises(UserError, match=f"accumulate: the CUDA graphs of compile {mode} write"):
+        resolve("quickstart", ["--compile", mode, "--accumulate", "2"])
+    for other in ("true", "max-autotune-no-cudagraphs"):
+        resolve("quickstart", ["--compile", other, "--accumulate", "2"])
+    resolve("quickstart", ["--compile", mode])
+
+
 def test_a_falling_rate_does_not_compile_anew() -> None:
     made = []
 

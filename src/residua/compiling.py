@@ -8,10 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from residua.recipe import CompileMode
-
-GRAPHS = ("reduce-overhead", "max-autotune")
-"""Modes in which each call writes its logits where the call before wrote them."""
+from residua.recipe import GRAPHS, CompileMode
 
 
 def compiled(

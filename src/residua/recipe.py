@@ -16,6 +16,8 @@ from residua.value import Value
 
 CompileMode = Literal["reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune"]
 """Of `torch.compile`: with CUDA graphs, with a search for the fastest kernels, with both."""
+GRAPHS = ("reduce-overhead", "max-autotune")
+"""Modes with CUDA graphs: each call writes its logits and gradients where the call before did."""
 
 
 class Normalise(Value):
@@ -117,4 +119,9 @@ class Recipe(Value):
             raise ValueError("mixing images needs a batch_size of at least 2")
         if self.accumulate > self.batch_size:
             raise ValueError("accumulate: a batch has no more parts than images")
+        if self.accumulate > 1 and self.compile in GRAPHS:
+            raise ValueError(
+                f"accumulate: the CUDA graphs of compile {self.compile} write each part's "
+                "gradients over those of the part before; take true or max-autotune-no-cudagraphs"
+            )
         return self
