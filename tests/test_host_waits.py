@@ -1,16 +1,17 @@
 """No step makes the host wait for a GPU: tried on a CPU, by the operations that would."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from residua import recipes
+from residua import recipes, training
 from residua.recipe import Recipe
 from residua.setting import prepare
-from residua.training import step
+from residua.training import Started, Stepped, step, train
 
 Tiny = Callable[..., Recipe]
 WAITS = {
@@ -70,6 +71,23 @@ def test_what_a_recipe_may_add_does_not_wait(tiny: Tiny) -> None:
         architecture__stochastic_depth={"kind": "linear", "start": 0.5, "end": 0.2},
     )
     assert waits(recipe) == []
+
+
+def test_between_steps_only_the_watch_waits(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss that is not finite is looked for now and then; the loop reads nothing else."""
+    monkeypatch.setattr(training, "WATCHED", 3)
+    events = train(tiny(batch_size=20), tmp_path / "run")
+    assert isinstance(next(events), Started)
+    assert isinstance(next(events), Stepped)
+    looks = []
+    for number in range(2, 10):
+        with Waits() as mode:
+            event = next(events)
+        assert isinstance(event, Stepped)
+        looks += [number] if mode.seen else []
+    assert looks == [3, 6, 9]
 
 
 def test_waits_are_seen(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
