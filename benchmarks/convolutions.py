@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from residua.bench import keep_json
-from residua.bench.product import flops, side
+from residua.bench.product import fastest, flops
 from residua.bench.serve import elapsed
 from residua.bench.systems import SYSTEMS, system
 from residua.device import choose, keep_freed_memory
@@ -82,7 +82,7 @@ def shares(
     """The shares of the peak of forward and backward, medians over rounds."""
     number = PRECISIONS.get(precision, torch.float32)
     kind = {"device": device, "dtype": number}
-    matrices = [torch.randn(side(device), side(device), **kind) for _ in range(3)]
+    multiply = fastest(device, precision)
     images = torch.randn(batch_size, shape.narrow, shape.side, shape.side, **kind)
     weights = torch.randn(shape.wide, shape.narrow, shape.kernel, shape.kernel, **kind)
     images, weights = (
@@ -99,9 +99,7 @@ def shares(
 
     found = []
     for _ in range(rounds):
-        peak = flops(device) / seconds(
-            lambda: torch.mm(matrices[0], matrices[1], out=matrices[2]), device
-        )
+        peak = flops(device) / seconds(multiply, device)
         forth = seconds(lambda: F.conv2d(images, weights, None, *places), device)
         back = seconds(backward, device)
         one = shape.flops(batch_size)

@@ -7,9 +7,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from residua.augment import Augmentation
 from residua.bench.contender import (
     AUGMENTER,
+    BFLOAT16,
     COMPILED,
     GRAPHS,
     INPUT,
@@ -40,7 +43,13 @@ __all__ = ["Bench", "Contender", "Effort", "bench", "keep", "keep_json", "tables
 def trainers(device: str, compiled: bool) -> tuple[Contender, ...]:
     """Who trains on a device, as a recipe has it, without further programs."""
     graphs = (GRAPHS,) if choose(device).type == "cuda" else ()
-    return (OURS, *((COMPILED, *graphs) if compiled else ()), PLAIN)
+    native = choose(device).type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return (
+        OURS,
+        *((COMPILED, *graphs) if compiled else ()),
+        *((BFLOAT16,) if native else ()),
+        PLAIN,
+    )
 
 
 def bench(

@@ -70,6 +70,12 @@ GRAPHS = Contender(
     ("-m", "residua.bench.ours"),
     changes={"compile": "reduce-overhead"},
 )
+BFLOAT16 = Contender(
+    "bfloat16",
+    "ours with `precision: bfloat16`, in which this processor multiplies; coarser than the others",
+    ("-m", "residua.bench.ours"),
+    changes={"precision": "bfloat16"},
+)
 PLAIN = Contender(
     "plain",
     "an eager NCHW loop with per-image transforms in a DataLoader of 4 workers",

@@ -16,7 +16,8 @@ Norm = Callable[[int], nn.Module]
 Activation = Literal["relu", "silu", "gelu"]
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
-    "silu": lambda: nn.SiLU(inplace=True),
+    # In place it would copy its input first, which its backward pass asks for.
+    "silu": nn.SiLU,
     "gelu": nn.GELU,
 }
 
