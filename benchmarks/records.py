@@ -96,11 +96,10 @@ class Kept:
         cpu = f"{where['processor']}, {where['threads']} threads"
         return cpu if device.startswith("cpu") else device
 
-    def hours(self, images: int, tested: int) -> float:
-        """What its recipe's whole training takes at its fastest, for so many images and tests."""
+    def hours(self, epochs: int, images: int, tested: int) -> float:
+        """What a training of so many epochs, images and tests takes at its fastest."""
         checks = [epoch for epoch in self.evaluated if "test_images" in epoch]
         check = min(epoch["evaluation_seconds"] / epoch["test_images"] for epoch in checks)
-        epochs: int = self.recipe["epochs"]
         return epochs * (images / self.undisturbed + tested * check) / 3600
 
 
@@ -178,16 +177,20 @@ def remaining() -> str:
     lines = []
     for name in recipes.names():
         runs = [run for run in kept() if run.recipe["name"] == name]
-        if name not in names() or any(run.whole and run.finished for run in runs):
-            continue
         recipe = recipes.built_in(name)
+        done = any(
+            run.whole and run.finished and run.recipe["epochs"] >= recipe.epochs for run in runs
+        )
+        if name not in names() or done:
+            continue
         timed = [run for run in runs if run.recipe["batch_size"] == recipe.batch_size]
         cost = f"{recipe.epochs} epochs; its speed was not measured"
         if timed:
             run = max(timed, key=lambda each: each.undisturbed)
+            hours = run.hours(recipe.epochs, 50_000, 10_000)
             cost = (
-                f"{recipe.epochs} epochs, about {run.hours(50_000, 10_000):.0f} hours on "
-                f"{run.hardware}, at {run.undisturbed:.0f} images/s"
+                f"{recipe.epochs} epochs, about {hours:.0f} hours on {run.hardware}, "
+                f"at {run.undisturbed:.0f} images/s"
             )
         lines.append(f"- `python benchmarks/reproduce.py {name}`: {cost}")
     return "\n".join(lines)

@@ -53,14 +53,17 @@ def test_reproduce_names_a_wrong_system(capsys: pytest.CaptureFixture[str]) -> N
     assert "did you mean resnet44" in capsys.readouterr().err
 
 
-def record(home: Path, name: str, epochs: int, finished: bool, data: str) -> None:
+def record(
+    home: Path, name: str, epochs: int, finished: bool, data: str, planned: int = 70
+) -> None:
     """A made record of a published system."""
     run = home / f"2026-01-01-{name}"
     run.mkdir(parents=True)
     points = published.reference(name).curve
     assert points is not None
     (run / "recipe.json").write_text(
-        f'{{"name": "{name}", "data": {data}, "views": "single", "epochs": 70, "batch_size": 256}}'
+        f'{{"name": "{name}", "data": {data}, "views": "single", "epochs": {planned}, '
+        '"batch_size": 256}'
     )
     (run / "environment.json").write_text('{"device": "cpu", "processor": "P", "threads": 2}')
     (run / "log.jsonl").write_text(
@@ -105,6 +108,11 @@ def test_a_finished_run_is_no_longer_remaining(records: dict[str, Any]) -> None:
     record(records["home"], "resnet26w", 4, finished=True, data="{}")
     assert "resnet26w" not in records["remaining"]()
     assert row(records["table"](), "resnet26w")[2:4] == ["40.00", "40.00"]
+
+
+def test_a_run_of_fewer_epochs_is_not_the_whole_training(records: dict[str, Any]) -> None:
+    record(records["home"], "resnet26w", 4, finished=True, data="{}", planned=4)
+    assert "resnet26w`: 70 epochs, about 2 hours" in records["remaining"]()
 
 
 @pytest.mark.parametrize("data", ['{"limit": 800}', '{"holdout": 5000}'])
