@@ -139,7 +139,7 @@ def started(contender: Contender, recipe: Recipe, cache: Path) -> Iterator[Proce
         UserError: it broke down.
     """
     recipe = recipe.model_copy(update=dict(contender.changes))
-    words = [sys.executable, *contender.program, recipe.model_dump_json(), str(time.time())]
+    words = [sys.executable, *contender.program, recipe.model_dump_json(), str(time.monotonic())]
     with (
         TemporaryFile() as log,
         subprocess.Popen(

@@ -20,17 +20,20 @@ from residua.recipe_forms import validated
 
 
 class Track:
-    """What a contender reports to, and is held up by between its laps."""
+    """What a contender reports to, and is held up by between its laps.
+
+    `began` is the time on the monotonic clock, which all processes of a machine share.
+    """
 
     def __init__(self, device: torch.device, began: float, channel: TextIO) -> None:
         self._device, self._began, self._channel = device, began, channel
-        self._imported = self._prepared = time.time() - began
+        self._imported = self._prepared = time.monotonic() - began
         self._waited = 0.0
         self._script = self._follow()
 
     def prepared(self) -> None:
         """Data and network are there."""
-        self._prepared = time.time() - self._began
+        self._prepared = time.monotonic() - self._began
 
     def step(self, waited: float = 0.0) -> None:
         """A step was taken, after waiting so many seconds for its batch.
@@ -44,7 +47,7 @@ class Track:
     def _follow(self) -> Iterator[None]:
         """Goes on from one `yield` to the next whenever a step was taken."""
         elapsed(self._device)()
-        first = time.time() - self._began
+        first = time.monotonic() - self._began
         self._say(Start(imported=self._imported, prepared=self._prepared, first=first))
         for line in sys.stdin:
             warm, steps = map(int, line.split())
