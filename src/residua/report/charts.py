@@ -108,7 +108,8 @@ def frame(axes: Axes, first: int, last: int) -> None:
     """Axes from one epoch to another, upwards from zero."""
     span(axes, first, last)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.set_ylim(bottom=0)
+    # The margin is that of the range from zero: a short range's would cut its highest point.
+    axes.set_ylim(0, max(axes.get_ylim()[1], 1.05 * axes.dataLim.ymax))
 
 
 def span(axes: Axes, first: int, last: int) -> None:
