@@ -136,3 +136,12 @@ def test_contenders_train_the_recipes_own_network() -> None:
     assert (work.batch_size, work.precision, work.device) == (64, "bfloat16", "cpu")
     assert work.augmentation == RESNET20.augmentation
     assert isinstance(work.architecture.build(10)(torch.ones(1, 3, 32, 32)), torch.Tensor)
+
+
+def test_bfloat16_is_ours_and_compiles_nothing() -> None:
+    half = racer("bfloat16", [0.5, 1.0, 0.5])
+    race = RACE.model_copy(update={"racers": (*RACE.racers, half)})
+    text = tables(BENCH.model_copy(update={"races": (race,)}))
+    assert "× bfloat16" not in text
+    starts = text[text.index("Memory and start") :]
+    assert cells(starts, "`resnet20`", "`bfloat16`")[-2:] == ["", ""]

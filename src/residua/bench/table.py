@@ -6,7 +6,8 @@ from statistics import median
 from residua.bench.figures import Bench, Race, Racer, Ratio, ratio
 
 NONE = "–"
-OURS = ("ours", "compiled", "graphs")
+COMPILED = ("compiled", "graphs")
+OURS = ("ours", *COMPILED, "bfloat16")
 BESIDE = ("input", "product")
 """Who takes no training steps."""
 
@@ -136,7 +137,7 @@ def _peak(racer: Racer) -> float:
 def _pays(race: Race, racer: Racer, start: Callable[[Racer], float]) -> str:
     """After how many steps compiling has won back what it costs at the start."""
     ours = race.racer("ours")
-    if racer.name not in OURS[1:] or ours is None:
+    if racer.name not in COMPILED or ours is None:
         return ""
     won = median(ours.steps_seconds) - median(racer.steps_seconds)
     return f"{(start(racer) - start(ours)) / won:,.0f}" if won > 0 else "never"

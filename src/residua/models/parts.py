@@ -165,7 +165,7 @@ Pooling = Annotated[AveragePool | MaxPool, Field(discriminator="kind")]
 
 
 FEW = 16
-"""Channels that oneDNN's 1 x 1 convolutions take at once, at most."""
+"""Input channels from which on oneDNN's strided 1 x 1 convolutions are safe."""
 
 
 class Subsampled(nn.Conv2d):
