@@ -195,7 +195,6 @@ def resample(images: Tensor, matrices: Tensor, beyond: Padding, integral: bool) 
 
 def _gather(images: Tensor, matrices: Tensor, beyond: Padding) -> Tensor:
     count, channels, height, width = images.shape
-    device = images.device
     columns = _places(matrices[:, 0, 0], matrices[:, 0, 2], width)
     rows = _places(matrices[:, 1, 1], matrices[:, 1, 2], height)
     if beyond == "zero":
@@ -203,12 +202,10 @@ def _gather(images: Tensor, matrices: Tensor, beyond: Padding) -> Tensor:
         columns, rows = columns.clamp(-1, width) + 1, rows.clamp(-1, height) + 1
     else:
         columns, rows = _reflected(columns, width), _reflected(rows, height)
-    return images[
-        torch.arange(count, device=device)[:, None, None, None],
-        torch.arange(channels, device=device)[None, :, None, None],
-        rows[:, None, :, None],
-        columns[:, None, None, :],
-    ]
+    # One place a pixel for all channels: an index for every dimension takes five times as long.
+    places = rows[:, :, None] * images.shape[-1] + columns[:, None, :]
+    shared = places.reshape(count, 1, -1).expand(-1, channels, -1)
+    return images.flatten(2).gather(2, shared).view(count, channels, height, width)
 
 
 def _places(slope: Tensor, offset: Tensor, size: int) -> Tensor:
