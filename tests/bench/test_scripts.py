@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from residua.bench.systems import system, training_flops
+from residua.bench.systems import system
+from residua.models import training_flops
 from residua.recipe import Recipe
 from residua.setting import prepare
 
@@ -59,5 +60,5 @@ def test_shapes_are_all_convolutions_of_a_system() -> None:
     assert found.count(module["Shape"](32, 64, 1, 2, 16)) == 1
     forward = sum(shape.flops(1) for shape in found)
     linear, images = 2 * 64 * 100, 2 * 32 * 32 * 16 * 27
-    counted = training_flops(system("resnet20").architecture.build(100), 2) / 2
+    counted = training_flops(system("resnet20").architecture.build(100))
     assert counted == 3 * (forward + linear) - images

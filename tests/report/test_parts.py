@@ -2,15 +2,19 @@
 
 import pytest
 import torch
-from made_runs import records
+from made_runs import RECIPE, records
 
 from residua import recipes
+from residua.models import training_flops
+from residua.optim import SAM
 from residua.recipe_forms import resolve
 from residua.report import words
+from residua.report.arithmetic import arithmetic
 from residua.report.classes import adjacent, confusion, most_confused, scores
 from residua.report.configuration import command, sections
 from residua.report.history import History, key_epochs, verdict
 from residua.report.structure import structure
+from residua.schedule import Phases
 
 
 def reasons(history):
@@ -147,3 +151,14 @@ def test_settings_are_told_in_words():
     assert words.setting([1, [0.5, 2.0]]) == "1, (0.5, 2)"
     assert words.setting({"kind": "cosine", "start": 0.1}) == "cosine: start 0.1"
     assert words.setting({"kind": "basic"}) == "basic"
+
+
+def test_arithmetic_goes_by_the_sizes_that_images_had():
+    grown = RECIPE.model_copy(update={"image_size": Phases(until=(2,), numbers=(16, 32))})
+    history = History(records(3), "test")
+    small, large = (training_flops(RECIPE.architecture.build(10), side) for side in (16, 32))
+    assert large == pytest.approx(4 * small, rel=0.01)
+    assert arithmetic(grown, history, 10, 8) == 3000 * (2 * small + large)
+    assert arithmetic(RECIPE, history, 10, 32) == 3000 * 3 * large
+    twice = RECIPE.model_copy(update={"sharpness": SAM()})
+    assert arithmetic(twice, history, 10, 32) == 2 * 3000 * 3 * large

@@ -30,11 +30,11 @@ from residua.bench.systems import (
     comparable,
     images,
     system,
-    training_flops,
 )
 from residua.bench.table import tables
 from residua.device import choose
 from residua.environment import environment
+from residua.models import training_flops
 from residua.recipe import Recipe
 
 __all__ = ["Bench", "Contender", "Effort", "bench", "keep", "keep_json", "tables", "trainers"]
@@ -93,7 +93,7 @@ def bench(
         own = INPUT.given({"augmentation": recipe.augmentation})
         network = work.architecture.build(data.class_count)
         weights = sum(weight.numel() for weight in network.parameters())
-        figures = {"parameters": weights, "flops": training_flops(network, batch_size)}
+        figures = {"parameters": weights, "flops": batch_size * training_flops(network)}
         return raced(work, [*contenders, own, PRODUCT]).model_copy(update=figures)
 
     def augmented(operations: tuple[Augmentation, ...]) -> Race:

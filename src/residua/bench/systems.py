@@ -1,8 +1,5 @@
 """What is raced: networks under one training that every contender can do, and their arithmetic."""
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 from residua.augment import Affine, Crop, Flip
 from residua.data import Cifar100, Data, Shapes100
 from residua.data.archive import CIFAR100, home
@@ -65,17 +62,3 @@ def comparable(recipe: Recipe, data: Data, batch_size: int, device: str, precisi
             "precision": precision,
         }
     )
-
-
-def training_flops(network: torch.nn.Module, batch_size: int, side: int = 32) -> int:
-    """Floating-point operations of a training step: convolutions and matrix products, both ways.
-
-    Args:
-        network: from (N, 3, side, side) to logits; nothing is computed with its weights.
-        batch_size: images.
-        side: of the images, in pixels.
-    """
-    network = network.to("meta").train()
-    with FlopCounterMode(display=False) as counter:
-        network(torch.empty(2, 3, side, side, device="meta")).sum().backward()
-    return int(counter.get_total_flops()) // 2 * batch_size

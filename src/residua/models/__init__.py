@@ -13,7 +13,7 @@ from residua.models.parts import (
     set_clock,
 )
 from residua.models.stems import Stem, Whitened, fit
-from residua.models.summary import Summary, summarise
+from residua.models.summary import Summary, summarise, training_flops
 
 __all__ = [
     "CBAM",
@@ -36,5 +36,6 @@ __all__ = [
     "possible",
     "set_clock",
     "summarise",
+    "training_flops",
     "wide",
 ]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 MIB = 2**20
 
@@ -85,3 +86,18 @@ def summarise(network: nn.Module, size: int = 32) -> Summary:
         sum(weight.numel() for weight in weights if weight.requires_grad),
         3 * size * size * 4 / MIB,
     )
+
+
+def training_flops(network: nn.Module, side: int = 32) -> int:
+    """Floating-point operations of training on one image: forward, backward, nothing else.
+
+    Those of convolutions and matrix products, as torch counts them: a multiply-add is two.
+
+    Args:
+        network: from (N, 3, side, side) to logits; it goes to the meta device.
+        side: of the images, in pixels.
+    """
+    network = network.to("meta").train()
+    with FlopCounterMode(display=False) as counter:
+        network(torch.empty(2, 3, side, side, device="meta")).sum().backward()
+    return int(counter.get_total_flops()) // 2

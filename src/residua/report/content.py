@@ -10,6 +10,7 @@ from residua.published import Reference
 from residua.report import headline, images
 from residua.report.against import Against, against
 from residua.report.analysis import Analysis, analysis
+from residua.report.arithmetic import arithmetic
 from residua.report.charts import charts
 from residua.report.configuration import command, flat, sections
 from residua.report.film import film
@@ -84,13 +85,12 @@ def content(run: Run, reference: Reference | None = None, siblings: Sequence[Run
     """
     recipe, history = run.recipe, History.of(run)
     samples, predictions = evidence.samples(run), evidence.predictions(run)
-    anatomy = None
-    if samples is not None:
-        size = samples.originals.shape[-1]
-        anatomy = structure(recipe.architecture, len(samples.classes), size)
-    elif predictions is not None:
-        size = predictions.images.shape[-1]
-        anatomy = structure(recipe.architecture, len(predictions.classes), size)
+    anatomy, computed = None, None
+    if (shown := samples or predictions) is not None:
+        pictures = shown.originals if isinstance(shown, evidence.Samples) else shown.images
+        classes, size = len(shown.classes), pictures.shape[-1]
+        anatomy = structure(recipe.architecture, classes, size)
+        computed = arithmetic(recipe, history, classes, size)
     examples: list[Example] = []
     sheet = None
     if samples is not None and len(samples.labels):
@@ -107,7 +107,7 @@ def content(run: Run, reference: Reference | None = None, siblings: Sequence[Run
         name=recipe.name,
         started=str(run.environment.get("started", "")).replace("T", " ").replace("+00:00", " UTC"),
         notes=headline.notes(run, history),
-        cards=headline.cards(run, history, anatomy),
+        cards=headline.cards(run, history, anatomy, computed),
         sections=sections(recipe),
         recipe_json=json.dumps(recipe.model_dump(mode="json"), indent=2),
         command=command(recipe),

@@ -16,8 +16,17 @@ CHOSEN = {
 }
 
 
-def cards(run: Run, history: History, structure: Structure | None) -> list[Card]:
-    """The figures of a run, finished or not; fewer where there are fewer."""
+def cards(
+    run: Run, history: History, structure: Structure | None, computed: int | None
+) -> list[Card]:
+    """The figures of a run, finished or not; fewer where there are fewer.
+
+    Args:
+        run: the run.
+        history: its epochs.
+        structure: its network, where images say how large.
+        computed: floating-point operations of the training so far.
+    """
     result = run.result
     found = _unfinished(run, history) if result is None else _finished(result, history)
     if history.target is not None:
@@ -37,6 +46,9 @@ def cards(run: Run, history: History, structure: Structure | None) -> list[Card]
         summary = structure.summary
         adds = f"{scaled(summary.multiply_adds)} multiply-adds an image"
         found.append(Card("Parameters", scaled(summary.parameters), adds))
+    if computed:
+        note = "of training, forward and backward"
+        found.append(Card("Arithmetic", f"{scaled(computed)}FLOP", note))
     return found
 
 

@@ -29,8 +29,8 @@ def count(value: float | None) -> str:
 
 
 def scaled(value: float) -> str:
-    """A large count in thousands, millions or thousands of millions, three significant figures."""
-    for power, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+    """A large count with its prefix, from k to P, three significant figures."""
+    for power, unit in ((1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= power:
             return f"{value / power:.3g}{unit}"
     return f"{value:.0f}"
