@@ -1,4 +1,4 @@
-"""Every shape of convolution of the benchmark's systems against the measured peak.
+"""Every shape of convolution of the benchmark's systems beside a matrix product.
 
     python benchmarks/convolutions.py
 
@@ -79,7 +79,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 def shares(
     shape: Shape, batch_size: int, rounds: int, device: torch.device, precision: str
 ) -> tuple[float, float]:
-    """The shares of the peak of forward and backward, medians over rounds."""
+    """Forward's and backward's rates over a product's, medians over rounds."""
     number = PRECISIONS.get(precision, torch.float32)
     kind = {"device": device, "dtype": number}
     multiply = fastest(device, precision)
@@ -99,11 +99,11 @@ def shares(
 
     found = []
     for _ in range(rounds):
-        peak = flops(device) / seconds(multiply, device)
+        product = flops(device) / seconds(multiply, device)
         forth = seconds(lambda: F.conv2d(images, weights, None, *places), device)
         back = seconds(backward, device)
         one = shape.flops(batch_size)
-        found.append((one / forth / peak, 2 * one / back / peak))
+        found.append((one / forth / product, 2 * one / back / product))
     there, back_again = zip(*found, strict=True)
     return median(there), median(back_again)
 

@@ -44,7 +44,7 @@ def profile(record: Any) -> str:
 
 
 def convolutions(record: Any) -> str:
-    """The share of the peak that each shape reaches, and where the shape is used."""
+    """How fast each shape is beside a matrix product, and where the shape is used."""
     rows = [
         [
             f"{shape['narrow']} to {shape['wide']}",

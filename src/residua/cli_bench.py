@@ -23,7 +23,7 @@ def bench(
     augmenters: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     output: Path = Path("runs/bench"),
 ) -> None:
-    """Race our training against the loop that people write, and against the machine's peak.
+    """Race our training against the loop that people write, and against a matrix product.
 
     Prints ratios; the seconds go into a JSON file, whose path is the last line. Leave the machine
     alone meanwhile.

@@ -81,7 +81,7 @@ def test_ratios_are_taken_round_by_round() -> None:
 def test_speed() -> None:
     name = "`resnet20`, batch 128, float32"
     text = tables(BENCH)
-    assert cells(text, "network", "loop", "× plain") == ["of the peak", "input, of a step"]
+    assert cells(text, "network", "loop", "× plain") == ["of the product", "input, of a step"]
     # 1000 operations in 1, 2, 1 seconds, where a product does 200 in 0.1, 0.1, 0.2.
     assert cells(text, name, "`ours`") == [
         "2.00 (1.50–3.00)", "50 % (25–100)", "1.00 % (1.00–2.00)",

@@ -1,4 +1,4 @@
-"""How fast a training is on this machine, against the loop that people write and the peak."""
+"""How fast a training is on this machine, against the loop that people write and a product."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

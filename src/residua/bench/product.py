@@ -1,4 +1,4 @@
-"""Square matrix products: what the machine can do at most, while nothing else is asked of it."""
+"""Square matrix products: what the machine does while nothing else is asked of it."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -12,8 +12,8 @@ BESIDE = ("input", "product")
 """Who takes no training steps."""
 
 SPEED = """\
-Speed: how many times as fast as the loops of others; the share of the
-measured matrix-product peak; the share of a step that making its batch takes, or waiting for it."""
+Speed: how many times as fast as the loops of others; how fast the arithmetic of its steps is beside
+that of a large matrix product; the share of a step that making its batch takes, or waiting for it."""
 STARTS = """\
 Memory and start: the peak of memory over the plain loop's; the time from the command to the end of
 the first step over that of the plain loop's cold start, in a new process with nothing compiled
@@ -69,22 +69,22 @@ def _speed(bench: Bench) -> str:
     for race in bench.races:
         product = race.racer("product")
         for racer in _trainers(race):
-            peak = NONE
+            beside = NONE
             if product:
                 rates = [bench.product_flops / seconds for seconds in product.steps_seconds]
                 own = [race.flops / seconds for seconds in racer.steps_seconds]
-                peak = _share(ratio(own, rates))
+                beside = _share(ratio(own, rates))
             rows.append(
                 [
                     f"`{race.name}`, batch {race.batch_size}, {race.precision}",
                     f"`{racer.name}`",
                     *(_against(race, racer, name) for name in others),
-                    peak,
+                    beside,
                     _input(race, racer),
                 ]
             )
     times = [f"× {name}" for name in others]
-    header = ["network", "loop", *times, "of the peak", "input, of a step"]
+    header = ["network", "loop", *times, "of the product", "input, of a step"]
     return _markdown(header, rows)
 
 
