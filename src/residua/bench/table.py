@@ -12,8 +12,8 @@ BESIDE = ("input", "product")
 """Who takes no training steps."""
 
 SPEED = """\
-Speed: how many times as fast as the loops of others; how fast the arithmetic of its steps is beside
-that of a large matrix product; the share of a step that making its batch takes, or waiting for it."""
+Speed: how many times as fast as the loops of others; how fast its arithmetic is beside a large
+matrix product's; the share of a step that making its batch takes, or waiting for it."""
 STARTS = """\
 Memory and start: the peak of memory over the plain loop's; the time from the command to the end of
 the first step over that of the plain loop's cold start, in a new process with nothing compiled

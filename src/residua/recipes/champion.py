@@ -2,9 +2,9 @@
 
     residua train champion
 
-Cost: 150 epochs of 50,000 images at 5.24 G multiply-adds an image, each image twice (SAM): 470 PFLOP
-forward and backward. Meant for a GPU that multiplies in bfloat16. Expected: nothing was measured;
-the aim is 85.5 % within 30 minutes.
+Cost: 150 epochs of 50,000 images at 5.24 G multiply-adds an image, each image twice (SAM): 472
+PFLOP forward and backward. Meant for a GPU that multiplies in bfloat16. Expected: nothing was
+measured; the aim is 85.5 % within 30 minutes.
 
 WRN-28-10 under the recipe of Foret et al. (arXiv:2010.01412), who found that looking for flat
 minima and strong augmentation add up: SAM at the radius that they took for CIFAR-100, half a
