@@ -117,7 +117,7 @@ def rising(recipe: Recipe, figures: Figures) -> Advice | None:
         f"Improvement beyond the noise within the last {100 * RISING:g} % of at least {ENOUGH} "
         f"evaluated epochs: the plateau is {100 * figures.plateau_share:.1f} %."
     )
-    return Advice("Train longer", rule, (f"--epochs {math.ceil(1.5 * figures.epochs)}",))
+    return Advice("Train longer", rule, (f"--epochs {math.ceil(1.5 * recipe.epochs)}",))
 
 
 def stuck(_: Recipe, figures: Figures) -> Advice | None:
@@ -158,7 +158,7 @@ def held_back(recipe: Recipe, figures: Figures) -> Advice | None:
         title = "Nothing to change: mixed images count as right for their own label only"
         return Advice(title, rule, ())
     dropout = recipe.architecture.dropout
-    ways = [f"--epochs {math.ceil(1.5 * figures.epochs)}"]
+    ways = [f"--epochs {math.ceil(1.5 * recipe.epochs)}"]
     if isinstance(dropout, int | float) and dropout > 0:
         ways.insert(0, f"--architecture.dropout {dropout / 2:g}")
     return Advice("Regularise less, or train longer", rule, tuple(ways))
