@@ -44,20 +44,8 @@ class ResidualBlock(nn.Module):
         """(N, C, H, W) to (N, C', H / stride, W / stride)."""
         entering = self.before(images)
         skip = self.shortcut(entering if self.skip_activated else images)
-        out: Tensor = self.after(self.added(self.branch(entering), skip))
+        out: Tensor = self.after(self.branch(entering) + skip)
         return out
-
-    def added(self, branch: Tensor, skip: Tensor) -> Tensor:
-        """Their sum, in the branch's memory: no backward pass asks what a normalisation gave."""
-        return branch.add_(skip)
-
-
-class ActivatedBranch(ResidualBlock):
-    """A block whose branch ends in an activation, and may need its output for the backward pass."""
-
-    def added(self, branch: Tensor, skip: Tensor) -> Tensor:
-        """Their sum, in memory of its own."""
-        return branch + skip
 
 
 @dataclass(frozen=True)
@@ -226,7 +214,7 @@ class Plain(Block):
             branch += [convolution(narrow, width, 3, step), style.norm(width), style.activate()]
         branch += style.attend(width)
         skip = style.skip(channels_in, width, stride)
-        return ActivatedBranch(
+        return ResidualBlock(
             nn.Identity(), nn.Sequential(*branch), skip, nn.Identity(), skip_activated=False
         )
 

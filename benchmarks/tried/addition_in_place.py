@@ -1,0 +1,23 @@
+"""Our loop with the shortcut added to the branch in place.
+
+Not for branches that end in an activation, whose output the backward pass still needs.
+"""
+
+from torch import Tensor
+
+from residua.bench import ours
+from residua.bench.serve import serve
+from residua.models.blocks import ResidualBlock
+
+
+def forward(self: ResidualBlock, images: Tensor) -> Tensor:
+    """As the block's own, with one tensor less."""
+    entering = self.before(images)
+    skip = self.shortcut(entering if self.skip_activated else images)
+    out: Tensor = self.after(self.branch(entering).add_(skip))
+    return out
+
+
+if __name__ == "__main__":
+    ResidualBlock.forward = forward  # type: ignore[method-assign]
+    serve(ours.loop)
