@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from residua import Run, published
+from residua.report.history import History
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--data.limit", "32", "--batch-size", "16", "--device", "cpu"]
@@ -51,6 +52,30 @@ def test_reproduce_names_a_wrong_system(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         script("reproduce")["main"](["resnt44"])
     assert "did you mean resnet44" in capsys.readouterr().err
+
+
+def test_a_curve_counts_one_evaluation_alone() -> None:
+    curve = script("curve")
+    part = {"seconds": 60.0, "evaluation_seconds": 30.0, "train_accuracy": 20.0}
+    records = [
+        part | {"epoch": 1, "holdout_accuracy": 10.0},
+        {"epoch": 2, "seconds": 90.0, "train_accuracy": 25.0},
+        part | {"epoch": 3, "holdout_accuracy": 15.0},
+    ]
+    table = curve["table"](curve["points"](History(records, "holdout")), "holdout")
+    assert table.splitlines()[2:] == [
+        "| 1.5 | 1 | 20.00 | 10.00 |",
+        "| 2.5 | 2 | 25.00 | – |",
+        "| 4.0 | 3 | 20.00 | 15.00 |",
+    ]
+
+
+def test_a_curve_is_drawn(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = kept / "curve.svg"
+    script("curve")["main"]([str(kept / "home/quickstart-seed-0"), str(file)])
+    (row,) = capsys.readouterr().out.splitlines()[2:]
+    assert row.split(" | ")[1] == "1"
+    assert ">minutes<" in file.read_text(encoding="utf-8")
 
 
 def record(
