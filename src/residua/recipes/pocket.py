@@ -3,8 +3,9 @@
     residua train pocket
 
 Cost: 9 epochs of 50,000 images that grow from 16 to 32 pixels; meant for processors that multiply
-in bfloat16 (AVX512-BF16, AMX). Expected: 71.19 ± 0.20 % (three seeds; mirrored views 70.76 ± 0.21 %,
-single views 69.76 ± 0.10 %) in 593 ± 15 seconds, as records/2026-11-21-pocket has it.
+in bfloat16 (AVX512-BF16, AMX). Expected: 71.19 ± 0.20 % (three seeds; mirrored views
+70.76 ± 0.21 %, single views 69.76 ± 0.10 %) in 593 ± 15 seconds,
+as records/2026-11-21-pocket has it.
 
 Three stages of convolution, max-pool and one residual convolution behind a frozen whitening stem;
 Muon on the filters; bfloat16 convolutions; images that grow as the rate falls; evaluated once, at
