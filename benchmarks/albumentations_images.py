@@ -5,19 +5,19 @@ from itertools import count
 import albumentations as A
 import torch
 from albumentations.pytorch import ToTensorV2
+from speed.plain import DEGREES, MEAN, PADDING, STD, Images
+from speed.serve import Track, serve
 
 from residua.augment import Affine
-from residua.bench.plain import DEGREES, MEAN, PADDING, STD, Images
-from residua.bench.serve import Track, serve
-from residua.device import choose
-from residua.recipe import Recipe
-from residua.setting import prepare
+from residua.devices import select_device
+from residua.recipes.recipe import Recipe
+from residua.training.session import build_session
 
 
 def loop(recipe: Recipe, track: Track) -> None:
     """Augment the batches of a training, until no more laps are wanted."""
-    setting, _ = prepare(recipe)
-    device = choose(recipe.device)
+    session, _ = build_session(recipe)
+    device = select_device(recipe.device)
     images = Images(recipe.data.load(recipe.seed).train)
     side = images.pixels.shape[1]
     turned = any(isinstance(operation, Affine) for operation in recipe.augmentation)
@@ -33,7 +33,7 @@ def loop(recipe: Recipe, track: Track) -> None:
     )
     track.prepared()
     for step in count():
-        places = setting.batches[step].tolist()
+        places = session.sampler[step].tolist()
         torch.stack([augment(image=images.pixels[place])["image"] for place in places]).to(device)
         track.step()
 

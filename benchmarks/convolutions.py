@@ -16,15 +16,15 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from speed import keep_json
+from speed.product import fastest, flops
+from speed.serve import elapsed
+from speed.systems import SYSTEMS, system
 from torch import Tensor, nn
 
-from residua.bench import keep_json
-from residua.bench.product import fastest, flops
-from residua.bench.serve import elapsed
-from residua.bench.systems import SYSTEMS, system
-from residua.device import choose, keep_freed_memory
-from residua.environment import environment
-from residua.evaluation import PRECISIONS, evaluating
+from residua.devices import keep_freed_memory, select_device
+from residua.inference.evaluation import AMP_DTYPES, eval_mode
+from residua.runs.environment import environment
 
 AT_LEAST = 0.05
 """Seconds that a shape is measured for in each round."""
@@ -60,7 +60,7 @@ def shapes(name: str) -> Iterator[Shape]:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(note)
-    with evaluating(network):
+    with eval_mode(network):
         network(torch.zeros(1, 3, 32, 32))
     yield from found
 
@@ -80,7 +80,7 @@ def shares(
     shape: Shape, batch_size: int, rounds: int, device: torch.device, precision: str
 ) -> tuple[float, float]:
     """Forward's and backward's rates over a product's, medians over rounds."""
-    number = PRECISIONS.get(precision, torch.float32)
+    number = AMP_DTYPES.get(precision, torch.float32)
     kind = {"device": device, "dtype": number}
     multiply = fastest(device, precision)
     images = torch.randn(batch_size, shape.narrow, shape.side, shape.side, **kind)
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--output", type=Path, default=Path("runs/bench"))
     asked = parser.parse_args()
-    device = choose(asked.device)
+    device = select_device(asked.device)
     if device.type == "cpu":
         keep_freed_memory()
     used: dict[Shape, dict[str, int]] = {}

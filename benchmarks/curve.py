@@ -15,9 +15,9 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from residua import Run
-from residua.report.charts import FEW, STYLE, svg
-from residua.report.history import History
-from residua.report.picture import COLOURS
+from residua.reports.charts import FEW, STYLE, svg
+from residua.reports.history import History
+from residua.reports.picture import COLOURS
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Point:
     minutes: float
     training: float
     """Accuracy in percent, of the epoch's augmented images."""
-    monitored: float | None
+    selection_split: float | None
     """Accuracy in percent; None where the epoch was not evaluated."""
 
 
@@ -48,17 +48,17 @@ def table(found: Sequence[Point], split: str) -> str:
     header = f"| minutes | epoch | training accuracy, % | {split} accuracy, % |"
     lines = [header, "|---|---|---|---|"]
     for point in found:
-        accuracy = "–" if point.monitored is None else f"{point.monitored:.2f}"
+        accuracy = "–" if point.selection_split is None else f"{point.selection_split:.2f}"
         lines.append(f"| {point.minutes:.1f} | {point.epoch} | {point.training:.2f} | {accuracy} |")
     return "\n".join(lines)
 
 
 def picture(found: Sequence[Point], split: str) -> bytes:
     """The points as an SVG file."""
-    evaluated = [point for point in found if point.monitored is not None]
+    evaluated = [point for point in found if point.selection_split is not None]
     lines = [
         ("train", "train", found, [point.training for point in found]),
-        (split, "test", evaluated, [point.monitored for point in evaluated]),
+        (split, "test", evaluated, [point.selection_split for point in evaluated]),
     ]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.2), layout="constrained")
@@ -89,9 +89,9 @@ def main(words: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(words)
     history = History.of(Run.open(asked.run))
     found = points(history)
-    print(table(found, history.monitored))
+    print(table(found, history.selection_split))
     if asked.file:
-        asked.file.write_bytes(picture(found, history.monitored))
+        asked.file.write_bytes(picture(found, history.selection_split))
 
 
 if __name__ == "__main__":

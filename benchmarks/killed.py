@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from residua import Run, resolve, resume, train
-from residua.evidence import filters
-from residua.report import write_report
-from residua.state import Record, read
+from residua.reports import write_report
+from residua.runs.artifacts import filters
+from residua.training.state import Record, read
 
 SYSTEMS = ("resnet44", "resnet44v2", "resnet26w", "resnet34", "wrn28_10")
 SHORT = ("--data.limit", "800", "--batch-size", "8", "--epochs", "2")
@@ -35,7 +35,7 @@ def comparable(log: list[Record]) -> list[Record]:
 
 def kill(system: str, path: Path) -> float:
     """Train in a process of its own, and kill it in the middle of the second epoch."""
-    words = [sys.executable, "-m", "residua", "train", system, *SHORT, "--run", str(path)]
+    words = [sys.executable, "-m", "residua", "train", system, *SHORT, "--dir", str(path)]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as training:
         while not ((path / "log.jsonl").is_file() and Run.open(path).saved):
             time.sleep(0.2)

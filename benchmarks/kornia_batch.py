@@ -10,29 +10,29 @@ from kornia.augmentation import (
     RandomHorizontalFlip,
     RandomRotation,
 )
+from speed.plain import DEGREES, MEAN, PADDING, STD
+from speed.serve import Track, serve
 
 from residua.augment import Affine
-from residua.bench.plain import DEGREES, MEAN, PADDING, STD
-from residua.bench.serve import Track, serve
-from residua.recipe import Recipe
-from residua.setting import prepare
+from residua.recipes.recipe import Recipe
+from residua.training.session import build_session
 
 
 def loop(recipe: Recipe, track: Track) -> None:
     """Gather and augment the batches of a training, until no more laps are wanted."""
-    setting, _ = prepare(recipe)
-    side = setting.splits.train.images.shape[-1]
+    session, _ = build_session(recipe)
+    side = session.splits.train.images.shape[-1]
     turned = any(isinstance(operation, Affine) for operation in recipe.augmentation)
     augment = AugmentationSequential(
         RandomCrop((side, side), padding=PADDING),
         RandomHorizontalFlip(),
         *([RandomRotation(DEGREES, p=1.0)] if turned else []),
         Normalize(torch.tensor(MEAN), torch.tensor(STD)),
-    ).to(setting.device)
+    ).to(session.device)
     track.prepared()
     for step in count():
         with torch.no_grad():
-            augment(setting.splits.train.images[setting.indices(step)].float() / 255)
+            augment(session.splits.train.images[session.indices(step)].float() / 255)
         track.step()
 
 

@@ -6,12 +6,12 @@ No logger, no checkpoints, no progress bar, no summary: all that would cost time
 import lightning
 import torch
 import torch.nn.functional as F
+from speed.plain import loader
+from speed.serve import Track, serve
 from torch import Tensor
 
-from residua.bench.plain import loader
-from residua.bench.serve import Track, serve
-from residua.device import choose
-from residua.recipe import Recipe
+from residua.devices import select_device
+from residua.recipes.recipe import Recipe
 
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 
@@ -50,7 +50,7 @@ class Turns(lightning.Callback):
 
 def loop(recipe: Recipe, track: Track) -> None:
     """Train the recipe's network, until no more laps are wanted."""
-    device = choose(recipe.device)
+    device = select_device(recipe.device)
     trainer = lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,

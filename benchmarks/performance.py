@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from residua.bench import Bench, tables
+from speed import Bench, tables
 
 RECORDS = Path(__file__).parent.parent / "records" / "bench"
 

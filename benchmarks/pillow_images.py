@@ -4,19 +4,19 @@ from itertools import count
 
 import torch
 from PIL import Image
+from speed import plain
+from speed.serve import Track, serve
 
 from residua.augment import Affine
-from residua.bench import plain
-from residua.bench.serve import Track, serve
-from residua.device import choose
-from residua.recipe import Recipe
-from residua.setting import prepare
+from residua.devices import select_device
+from residua.recipes.recipe import Recipe
+from residua.training.session import build_session
 
 
 def loop(recipe: Recipe, track: Track) -> None:
     """Augment the batches of a training, until no more laps are wanted."""
-    setting, _ = prepare(recipe)
-    device = choose(recipe.device)
+    session, _ = build_session(recipe)
+    device = select_device(recipe.device)
     images = plain.Images(recipe.data.load(recipe.seed).train)
     turned = any(isinstance(operation, Affine) for operation in recipe.augmentation)
 
@@ -26,7 +26,7 @@ def loop(recipe: Recipe, track: Track) -> None:
 
     track.prepared()
     for step in count():
-        torch.stack([one(place) for place in setting.batches[step].tolist()]).to(device)
+        torch.stack([one(place) for place in session.sampler[step].tolist()]).to(device)
         track.step()
 
 

@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from speed import keep_json
+from speed.systems import SYSTEMS, comparable, images, system
 from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from residua.augment import Draw, Pipeline
-from residua.bench import keep_json
-from residua.bench.systems import SYSTEMS, comparable, images, system
-from residua.device import choose
-from residua.environment import environment
-from residua.setting import Setting, prepare
-from residua.training import step
+from residua.augment import BatchRandom, Pipeline
+from residua.devices import select_device
+from residua.runs.environment import environment
+from residua.training.loop import step
+from residua.training.session import TrainingSession, build_session
 
 PARTS = {
     "convolution": ("conv", "mkldnn_convolution", "cudnn_convolution"),
@@ -48,7 +48,7 @@ class Marked(Pipeline):
     """A pipeline whose work the profiler knows by name."""
 
     def __call__(
-        self, images: Tensor, labels: Tensor, draw: Draw, size: int | None = None
+        self, images: Tensor, labels: Tensor, draw: BatchRandom, size: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """As the pipeline itself."""
         with record_function("augmentation"):
@@ -67,18 +67,18 @@ def part(event: Any) -> str:
     return named
 
 
-def shares(setting: Setting, steps: int) -> dict[str, float]:
+def shares(session: TrainingSession, steps: int) -> dict[str, float]:
     """The share of each part in the time of some steps, after one untimed."""
-    pipeline = setting.pipeline
-    marked = Marked(pipeline.operations, pipeline.normalisation, pipeline.classes)
-    _, state = prepare(setting.recipe)
-    setting = replace(setting, pipeline=marked, forward=state.network)
-    step(setting, state)
-    cuda = setting.device.type == "cuda"
+    pipeline = session.pipeline
+    marked = Marked(pipeline.operations, pipeline.normalization, pipeline.classes)
+    _, state = build_session(session.recipe)
+    session = replace(session, pipeline=marked, forward=state.network)
+    step(session, state)
+    cuda = session.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
     with profile(activities=activities) as seen:
         for _ in range(steps):
-            step(setting, state)
+            step(session, state)
     took: dict[str, float] = defaultdict(float)
     for event in seen.events():
         if event.device_type == DeviceType.CPU:
@@ -101,9 +101,9 @@ def main() -> None:
     figures = {}
     for name in asked.systems:
         recipe = comparable(system(name), images(), asked.batch_size, asked.device, asked.precision)
-        figures[name] = shares(prepare(recipe)[0], asked.steps)
+        figures[name] = shares(build_session(recipe)[0], asked.steps)
         print(name, *(f"{part} {100 * share:.1f} %" for part, share in figures[name].items()))
-    where = environment(choose(asked.device), 0)
+    where = environment(select_device(asked.device), 0)
     record = {
         "environment": where,
         "batch_size": asked.batch_size,

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from residua import recipes
-from residua.published import names, reference
+from residua.recipes import built_in as recipes
+from residua.reports.published import names, reference
 
 RECORDS = Path(__file__).parent.parent / "records"
 HEADER = [

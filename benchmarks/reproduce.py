@@ -22,14 +22,14 @@ from pathlib import Path
 
 import torch
 
-from residua.console import console, show, show_result, stop_requests
+from residua.cli.console import console, show, show_result, stop_requests
+from residua.cli.live_report import live
 from residua.errors import UserError
-from residua.live import live
-from residua.recipe_forms import resolve
-from residua.report import write_report
-from residua.run import Run
-from residua.schedule import Clock
-from residua.training import Finished, resume, train
+from residua.recipes.loading import resolve
+from residua.reports import write_report
+from residua.runs.run import Run
+from residua.schedules import TrainingProgress
+from residua.training.loop import Finished, resume, train
 
 SYSTEMS = ("resnet44", "resnet44v2", "resnet26w", "resnet34", "wrn28_10", "resnet44v2_run1")
 ON_A_GPU = ("--precision", "bfloat16", "--compile", "true")
@@ -60,16 +60,16 @@ def reproduce(
 
     with stop_requests() as stop:
 
-        def until(clock: Clock) -> bool:
+        def should_stop(clock: TrainingProgress) -> bool:
             enough = asked.epochs is not None and clock.epoch >= asked.epochs
             return enough or bool(stop) or time.monotonic() >= deadline
 
         if (path / "recipe.json").is_file():
-            events = resume(path, until)
+            events = resume(path, should_stop)
         else:
             fast = ON_A_GPU if torch.cuda.is_available() else ()
             recipe = resolve(system, ["--seed", str(seed), *fast, *overrides])
-            events = train(recipe, path, until)
+            events = train(recipe, path, should_stop)
         end = show(live(events))
     if isinstance(end, Finished):
         show_result(end)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from residua.recipe import Recipe
-from residua.recipe_forms import override, validated
+from residua.recipes.loading import override, parse_recipe
+from residua.recipes.recipe import Recipe
 
 # A busy machine is no reason to fail.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -39,7 +39,7 @@ TINY = {
     "data": {"kind": "shapes100", "train": 200, "test": 100},
     "augmentation": [{"kind": "crop", "padding": 2}, {"kind": "flip"}],
     "architecture": {
-        "stem": {"kind": "convolution", "width": 4},
+        "stem": {"kind": "conv", "width": 4},
         "depths": [1, 1],
         "widths": [4, 8],
     },
@@ -56,6 +56,6 @@ def tiny() -> Callable[..., Recipe]:
 
     def changed(**changes: Any) -> Recipe:
         pairs = [(path.replace("__", "."), value) for path, value in changes.items()]
-        return validated(override(TINY, pairs))
+        return parse_recipe(override(TINY, pairs))
 
     return changed

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from residua.run import Run
-from residua.state import Record, read
+from residua.runs.run import Run
+from residua.training.state import Record, read
 
 MEASURED = {
     "log.jsonl": ("seconds", "images_per_second", "evaluation_seconds", "memory_mib"),
@@ -47,9 +47,9 @@ def assert_equal_runs(first: Path, second: Path) -> None:
         for name in MEASURED["result.json"]:
             result.pop(name)
     assert mine == theirs
-    evidence = sorted(path.name for path in one.evidence.iterdir())
-    assert evidence == sorted(path.name for path in other.evidence.iterdir())
-    for name in evidence:
-        assert (one.evidence / name).read_bytes() == (other.evidence / name).read_bytes()
-    assert evidence == ["filters.safetensors", "predictions.safetensors", "samples.safetensors"]
+    artifacts = sorted(path.name for path in one.artifacts.iterdir())
+    assert artifacts == sorted(path.name for path in other.artifacts.iterdir())
+    for name in artifacts:
+        assert (one.artifacts / name).read_bytes() == (other.artifacts / name).read_bytes()
+    assert artifacts == ["filters.safetensors", "predictions.safetensors", "samples.safetensors"]
     assert not [path for path in second.rglob("*") if "partial" in path.name]

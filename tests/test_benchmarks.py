@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from residua import Run, published
-from residua.report.history import History
+from residua import Run
+from residua.reports import published
+from residua.reports.history import History
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--data.limit", "32", "--batch-size", "16", "--device", "cpu"]
@@ -87,7 +88,7 @@ def record(
     points = published.reference(name).curve
     assert points is not None
     (run / "recipe.json").write_text(
-        f'{{"name": "{name}", "data": {data}, "views": "single", "epochs": {planned}, '
+        f'{{"name": "{name}", "data": {data}, "tta": "single", "epochs": {planned}, '
         '"batch_size": 256}'
     )
     (run / "environment.json").write_text('{"device": "cpu", "processor": "P", "threads": 2}')

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from residua.cli import main
-from residua.console import show
-from residua.recipe import Recipe
-from residua.training import Event, Stepped, train
+from residua.cli.console import show
+from residua.recipes.recipe import Recipe
+from residua.training.loop import Event, StepFinished, train
 
 SMALL = [
     "--epochs", "2", "--data.train", "200", "--data.test", "100", "--device", "cpu",
@@ -35,7 +35,7 @@ def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 def test_train_resume_evaluate_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(tmp_path / "run")
-    main(["train", "quickstart", *SMALL, "--run", run, "--until-epoch", "1"])
+    main(["train", "quickstart", *SMALL, "--dir", run, "--until-epoch", "1"])
     out = capsys.readouterr().out
     assert re.search(
         r"EPOCH: 1/2  rate .*\n"
@@ -65,7 +65,7 @@ def test_mistakes_exit_2_with_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESIDUA_DATA", str(tmp_path / "nothing"))
-    run = ["--run", str(tmp_path / "run")]
+    run = ["--dir", str(tmp_path / "run")]
     assert "did you mean resnet44" in fails(capsys, "train", "resnet4")
     assert "did you mean epochs" in fails(capsys, "train", "quickstart", "--epoch", "3")
     assert "residua data get cifar100" in fails(capsys, "train", "resnet44", *run)
@@ -85,9 +85,9 @@ def test_mistakes_exit_2_with_one_line(
     assert not (tmp_path / "run").exists()
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()
-    full = ["--run", str(tmp_path / "full")]
+    full = ["--dir", str(tmp_path / "full")]
     assert "not empty" in fails(capsys, "train", "quickstart", *SMALL, *full)
-    under = ["--run", str(tmp_path / "full/file/run")]
+    under = ["--dir", str(tmp_path / "full/file/run")]
     assert "cannot make the run" in fails(capsys, "train", "quickstart", *SMALL, *under)
     assert "holds no run" in fails(capsys, "resume", str(tmp_path / "gone"))
     assert "holds no run" in fails(capsys, "evaluate", str(tmp_path))
@@ -101,7 +101,7 @@ def test_mistakes_exit_2_with_one_line(
 def test_a_run_that_exists_is_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = ["--run", str(tmp_path / "run")]
+    run = ["--dir", str(tmp_path / "run")]
     main(["train", "quickstart", *SMALL, *run, "--until-epoch", "1"])
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     capsys.readouterr()
@@ -153,7 +153,7 @@ def test_help_does_not_wait_for_torch() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_save_and_say_how_to_resume(number: signal.Signals, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = ["train", "quickstart", *SMALL, "--epochs", "5000", "--run", str(run)]
+    words = ["train", "quickstart", *SMALL, "--epochs", "5000", "--dir", str(run)]
     command = [sys.executable, "-m", "residua", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -182,7 +182,7 @@ def test_a_stop_inside_an_epoch_tells_its_loss_so_far(
 
     def watched() -> Iterator[Event]:
         for event in train(tiny(), tmp_path / "run", lambda clock: clock.step >= stop):
-            if isinstance(event, Stepped) and event.step > 4:
+            if isinstance(event, StepFinished) and event.step > 4:
                 losses.append(float(event.loss))
             yield event
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from residua import UserError
-from residua.compiling import compiled
-from residua.models import Architecture, Stem, set_clock
-from residua.models.parts import Dropout, StochasticDepth
-from residua.recipe import Recipe
-from residua.recipe_forms import resolve
-from residua.schedule import Clock, Linear
-from residua.setting import prepare
-from residua.training import Finished, step, train
+from residua.models import Architecture, ConvStem, set_progress
+from residua.models.layers import Dropout, StochasticDepth
+from residua.recipes.loading import resolve
+from residua.recipes.recipe import Recipe
+from residua.schedules import Linear, TrainingProgress
+from residua.training.compile import compiled
+from residua.training.loop import Finished, step, train
+from residua.training.session import build_session
 
 NETWORK = torch.nn.Linear(2, 2)
 IMAGES = torch.ones(1, 2)
@@ -63,9 +63,12 @@ def test_only_batches_of_known_sizes_are_compiled(monkeypatch: pytest.MonkeyPatc
     assert seen == [{"dynamic": False, "mode": None}]
 
 
-@pytest.mark.parametrize(("accumulate", "sizes"), [(1, [64]), (5, [13, 13, 13, 13, 12])])
+@pytest.mark.parametrize(("gradient_accumulation", "sizes"), [(1, [64]), (5, [13, 13, 13, 13, 12])])
 def test_the_parts_of_whole_batches_are_compiled(
-    accumulate: int, sizes: list[int], tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+    gradient_accumulation: int,
+    sizes: list[int],
+    tiny: Callable[..., Recipe],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And those of an epoch's short last batch are not."""
     counts: list[int] = []
@@ -74,9 +77,9 @@ def test_the_parts_of_whole_batches_are_compiled(
         return lambda images: (counts.append(len(images)), network(images))[1]
 
     monkeypatch.setattr(torch, "compile", stand_in(noting, []))
-    setting, state = prepare(tiny(accumulate=accumulate, compile=True))
-    for _ in range(setting.batches.steps_per_epoch):
-        step(setting, state)
+    session, state = build_session(tiny(gradient_accumulation=gradient_accumulation, compile=True))
+    for _ in range(session.sampler.steps_per_epoch):
+        step(session, state)
     assert counts == sizes * 3
 
 
@@ -103,10 +106,12 @@ def test_a_recipe_names_a_mode() -> None:
 @pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])
 def test_graphs_take_no_batches_in_parts(mode: str) -> None:
     """Torch refuses to sum gradients that a graph wrote: pytorch/pytorch#169545."""
-    with pytest.raises(UserError, match=f"accumulate: the CUDA graphs of compile {mode} write"):
-        resolve("quickstart", ["--compile", mode, "--accumulate", "2"])
+    with pytest.raises(
+        UserError, match=f"gradient_accumulation: the CUDA graphs of compile {mode} write"
+    ):
+        resolve("quickstart", ["--compile", mode, "--gradient-accumulation", "2"])
     for other in ("true", "max-autotune-no-cudagraphs"):
-        resolve("quickstart", ["--compile", other, "--accumulate", "2"])
+        resolve("quickstart", ["--compile", other, "--gradient-accumulation", "2"])
     resolve("quickstart", ["--compile", mode])
 
 
@@ -119,7 +124,7 @@ def test_a_falling_rate_does_not_compile_anew() -> None:
 
     falling = Linear(start=0.5, end=0.1)
     network = Architecture(
-        stem=Stem(width=2, dropout=falling),
+        stem=ConvStem(width=2, dropout=falling),
         depths=(1,),
         widths=(2,),
         dropout=falling,
@@ -127,7 +132,7 @@ def test_a_falling_rate_does_not_compile_anew() -> None:
     ).build(3)
     fast = torch.compile(network, backend=backend, dynamic=False)
     for taken in range(4):
-        set_clock(network, Clock(taken, 4, 1))
+        set_progress(network, TrainingProgress(taken, 4, 1))
         fast(torch.ones(2, 3, 8, 8))
     torch.compiler.reset()
     assert len(made) == 1

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from residua.console import Speed, epoch_lines
+from residua.cli.console import Speed, epoch_lines
 
 RECORD = {
     "epoch": 99,

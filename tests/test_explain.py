@@ -6,19 +6,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from residua.explain import activation_maps, first_layer_filters, grad_cam, overlay, tiles
-from residua.models import Architecture, Basic, PreActivation, ResidualNetwork, Stem
+from residua.inference.explain import activation_maps, first_layer_filters, grad_cam, overlay, tiles
+from residua.models import Architecture, BasicBlock, ConvStem, PreActBlock, ResidualNetwork
 
 IMAGE = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
-def network(block: Basic | PreActivation) -> ResidualNetwork:
-    made = Architecture(stem=Stem(width=4), depths=(1, 1), widths=(4, 8), block=block).build(5)
+def network(block: BasicBlock | PreActBlock) -> ResidualNetwork:
+    made = Architecture(stem=ConvStem(width=4), depths=(1, 1), widths=(4, 8), block=block).build(5)
     return made.train()
 
 
-@pytest.mark.parametrize("block", [Basic(), PreActivation()])
-def test_activation_maps_are_the_outputs_of_the_stages(block: Basic | PreActivation) -> None:
+@pytest.mark.parametrize("block", [BasicBlock(), PreActBlock()])
+def test_activation_maps_are_the_outputs_of_the_stages(block: BasicBlock | PreActBlock) -> None:
     net = network(block)
     statistics = {name: value.clone() for name, value in net.state_dict().items()}
     maps = activation_maps(net, IMAGE)
@@ -39,7 +39,7 @@ def test_activation_maps_are_the_outputs_of_the_stages(block: Basic | PreActivat
 
 
 def test_filters_are_stretched_each_for_itself() -> None:
-    net = network(Basic())
+    net = network(BasicBlock())
     with torch.no_grad():
         net.stem[0].weight[0] = 2.0
         net.stem[0].weight[1] = torch.linspace(-3, 1, 27).view(3, 3, 3)
@@ -53,7 +53,7 @@ def test_filters_are_stretched_each_for_itself() -> None:
 @pytest.mark.parametrize("target", [None, 3])
 def test_grad_cam_of_the_last_stage_equals_its_formula(target: int | None) -> None:
     """Average pooling and one linear layer: the mean gradient is the layer's weight over H x W."""
-    net = network(Basic())
+    net = network(BasicBlock())
     with torch.no_grad():
         net.eval()
         features = net.stages(net.stem(IMAGE[None]))
@@ -71,7 +71,7 @@ def test_grad_cam_of_the_last_stage_equals_its_formula(target: int | None) -> No
 
 
 def test_grad_cam_of_an_earlier_stage_equals_autograd() -> None:
-    net = network(PreActivation()).eval()
+    net = network(PreActBlock()).eval()
     features = net.stages[0](net.stem(IMAGE[None])).detach().requires_grad_()
     net.head(net.stages[1](features))[0, 2].backward()
     assert features.grad is not None
@@ -84,7 +84,7 @@ def test_grad_cam_of_an_earlier_stage_equals_autograd() -> None:
 
 
 def test_pictures_are_drawn(tmp_path: Path) -> None:
-    net = network(Basic())
+    net = network(BasicBlock())
     maps, filters = activation_maps(net, IMAGE), first_layer_filters(net)
     assert len(tiles(maps["stage2"], columns=3).axes) == 8
     tiles(filters, title="first layer").savefig(tmp_path / "filters.png")

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from residua.gradients import APART, EXPLODED, VANISHED, diagnosis, norms
-from residua.recipe import Recipe
-from residua.run import Run
-from residua.setting import prepare
-from residua.state import read
-from residua.training import step, train
+from residua.recipes.recipe import Recipe
+from residua.runs.run import Run
+from residua.training.gradients import APART, EXPLODED, VANISHED, diagnosis, norms
+from residua.training.loop import step, train
+from residua.training.session import build_session
+from residua.training.state import read
 
 Tiny = Callable[..., Recipe]
 
@@ -38,20 +38,23 @@ def test_rules_at_their_thresholds(sizes: dict[str, float], said: str | None) ->
 
 
 def test_groups_are_all_that_is_trained(tiny: Tiny) -> None:
-    _, state = prepare(tiny())
-    groups = state.network.groups()
+    _, state = build_session(tiny())
+    groups = state.network.layer_groups()
     assert list(groups) == ["stem", "stage1", "stage2", "head"]
     assert sum(map(len, groups.values())) == len(list(state.network.parameters()))
-    frozen = {"stem": {"kind": "whitened"}, "depths": [1], "widths": [4]}
-    assert list(prepare(tiny(architecture=frozen))[1].network.groups()) == ["stage1", "head"]
+    frozen = {"stem": {"kind": "whitening"}, "depths": [1], "widths": [4]}
+    assert list(build_session(tiny(architecture=frozen))[1].network.layer_groups()) == [
+        "stage1",
+        "head",
+    ]
 
 
 def test_norms_equal_a_loop(tiny: Tiny) -> None:
-    setting, state = prepare(tiny())
-    images, targets = setting.augmented(setting.draw(torch.arange(8), state))
-    torch.autograd.backward(setting.recipe.loss(setting.run(images), targets))
+    session, state = build_session(tiny())
+    images, targets = session.make_batch(session.batch_random(torch.arange(8), state))
+    torch.autograd.backward(session.recipe.loss(session.forward_amp(images), targets))
     for name, ours in zip(
-        state.network.groups(), norms(state.network.groups()).tolist(), strict=True
+        state.network.layer_groups(), norms(state.network.layer_groups()).tolist(), strict=True
     ):
         place = {"stage1": "stages.0", "stage2": "stages.1"}.get(name, name)
         total = sum(
@@ -63,11 +66,11 @@ def test_norms_equal_a_loop(tiny: Tiny) -> None:
 
 
 def test_the_log_has_the_norms_of_each_group_and_the_last_loss(tiny: Tiny, tmp_path: Path) -> None:
-    setting, state = prepare(tiny(epochs=1))
+    session, state = build_session(tiny(epochs=1))
     sums, squares, losses = [0.0] * 4, 0.0, []
     for _ in range(4):
         before = state.tally.clone()
-        losses.append(float(step(setting, state)))
+        losses.append(float(step(session, state)))
         now = (state.tally - before)[5:].tolist()
         sums = [total + size for total, size in zip(sums, now, strict=True)]
         squares += sum(size**2 for size in now) ** 0.5
@@ -83,9 +86,9 @@ def test_the_log_has_the_norms_of_each_group_and_the_last_loss(tiny: Tiny, tmp_p
 
 def test_norms_are_those_before_clipping(tiny: Tiny) -> None:
     tallies = []
-    for clip_norm in (None, 1e-3):
-        setting, state = prepare(tiny(clip_norm=clip_norm))
-        step(setting, state)
+    for max_grad_norm in (None, 1e-3):
+        session, state = build_session(tiny(max_grad_norm=max_grad_norm))
+        step(session, state)
         tallies.append(state.tally.tolist())
     assert tallies[0] == tallies[1]
     assert min(tallies[0][5:]) > 1e-3
@@ -94,7 +97,7 @@ def test_norms_are_those_before_clipping(tiny: Tiny) -> None:
 def test_vanished_gradients_are_warned_of_once_an_epoch(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("residua.gradients.VANISHED", 1e9)
+    monkeypatch.setattr("residua.training.gradients.VANISHED", 1e9)
     with pytest.warns(UserWarning, match="vanish") as caught:
         list(train(tiny(epochs=2), tmp_path / "run"))
     mine = [str(each.message) for each in caught if "vanish" in str(each.message)]
@@ -104,7 +107,7 @@ def test_vanished_gradients_are_warned_of_once_an_epoch(
 
 
 def test_a_tally_is_saved_with_its_groups(tiny: Tiny, tmp_path: Path) -> None:
-    list(train(tiny(), tmp_path / "run", lambda clock: clock.step >= 2))
+    list(train(tiny(), tmp_path / "run", lambda progress: progress.step >= 2))
     tensors, state = read(Run.open(tmp_path / "run").saved[-1])
     assert tensors["tally"].shape == (9,)
     assert (tensors["tally"] > 0).all()

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from residua import recipes, training
-from residua.recipe import Recipe
-from residua.setting import prepare
-from residua.training import Started, Stepped, step, train
+from residua.recipes import built_in as recipes
+from residua.recipes.recipe import Recipe
+from residua.training.loop import Started, StepFinished, step, train
+from residua.training.loop import loop as training
+from residua.training.session import build_session
 
 Tiny = Callable[..., Recipe]
 WAITS = {
@@ -44,17 +45,17 @@ class Waits(TorchDispatchMode):
 
 def waits(recipe: Recipe) -> list[str]:
     """Of the second step: the first may bring constants to the device."""
-    setting, state = prepare(recipe)
-    step(setting, state)
+    session, state = build_session(recipe)
+    step(session, state)
     with Waits() as mode:
-        step(setting, state)
+        step(session, state)
     return mode.seen
 
 
 @pytest.mark.parametrize("name", ["resnet44", "resnet44v2", "resnet26w", "wrn28_10", "pocket"])
 def test_no_step_of_a_published_system_waits(tiny: Tiny, name: str) -> None:
     known = recipes.built_in(name)
-    fields = ("augmentation", "loss", "optimizer", "image_size", "clip_norm")
+    fields = ("augmentation", "loss", "optimizer", "image_size", "max_grad_norm")
     recipe = tiny(epochs=known.epochs).model_copy(
         update={field: getattr(known, field) for field in fields}
     )
@@ -64,9 +65,9 @@ def test_no_step_of_a_published_system_waits(tiny: Tiny, name: str) -> None:
 def test_what_a_recipe_may_add_does_not_wait(tiny: Tiny) -> None:
     recipe = tiny(
         average={"decay": 0.9},
-        clip_norm=1.0,
+        max_grad_norm=1.0,
         sharpness={"kind": "sam"},
-        accumulate=3,
+        gradient_accumulation=3,
         augmentation=[{"kind": "cutout"}, {"kind": "random_erasing"}, {"kind": "mixup"}],
         architecture__stochastic_depth={"kind": "linear", "start": 0.5, "end": 0.2},
     )
@@ -80,12 +81,12 @@ def test_between_steps_only_the_watch_waits(
     monkeypatch.setattr(training, "WATCHED", 3)
     events = train(tiny(batch_size=20), tmp_path / "run")
     assert isinstance(next(events), Started)
-    assert isinstance(next(events), Stepped)
+    assert isinstance(next(events), StepFinished)
     looks = []
     for number in range(2, 10):
         with Waits() as mode:
             event = next(events)
-        assert isinstance(event, Stepped)
+        assert isinstance(event, StepFinished)
         looks += [number] if mode.seen else []
     assert looks == [3, 6, 9]
 

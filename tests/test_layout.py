@@ -18,7 +18,7 @@ ORDER = [
     ["recipe_forms"],
     ["device", "compiling", "environment", "state", "gradients", "lock"],
     ["run", "setting", "log_lines", "explain"],
-    ["evidence", "recovery"],
+    ["artifacts", "recovery"],
     ["epochs"],
     ["training"],
     ["report", "console", "rate_finder", "bench"],

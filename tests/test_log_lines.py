@@ -2,7 +2,7 @@
 
 import pytest
 
-from residua import log_lines
+from residua.runs import log_lines
 
 RECORD = {
     "epoch": 1,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from residua.loss import CrossEntropy
+from residua.optim.loss import CrossEntropy
 
 LOGITS = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(8) % 5

@@ -5,9 +5,9 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from residua.optim import EMA, SGD, Muon, holding
-from residua.optim.muon import orthogonalised
-from residua.schedule import Clock, Linear
+from residua.optim import EMA, SGD, Muon, swapped_weights
+from residua.optim.muon import newton_schulz
+from residua.schedules import Linear, TrainingProgress
 
 
 def network() -> nn.Sequential:
@@ -37,9 +37,9 @@ def test_sgd_equals_torch(nesterov: bool) -> None:
 
 
 def test_decay_leaves_norms_and_biases_alone_where_asked() -> None:
-    for decayed, moves in (("all", True), ("weights", False)):
+    for decay_filter, moves in (("all", True), ("weights", False)):
         net = network()
-        recipe = SGD.model_validate({"lr": 0.1, "weight_decay": 0.5, "decayed": decayed})
+        recipe = SGD.model_validate({"lr": 0.1, "weight_decay": 0.5, "decayed": decay_filter})
         optimizer = recipe.build(net)
         for weight in net.parameters():
             weight.grad = torch.zeros_like(weight)
@@ -56,7 +56,7 @@ def test_numbers_follow_the_clock() -> None:
     net = network()
     recipe = SGD(lr=Linear(start=1, end=0), momentum=Linear(start=0.9, end=0.5), weight_decay=0.1)
     optimizer = recipe.build(net)
-    recipe.set_clock(optimizer, Clock(5, 10, 1))
+    recipe.set_progress(optimizer, TrainingProgress(5, 10, 1))
     for group in optimizer.param_groups:
         assert (group["lr"], group["momentum"]) == pytest.approx((0.5, 0.7))
 
@@ -73,7 +73,7 @@ def test_ema_equals_its_sum() -> None:
     optimizer = SGD(lr=0.01).build(net)
     for step in range(4):
         descend(net, optimizer, 1)
-        ema.update(average, net, Clock(step, 4, 1))
+        ema.update(average, net, TrainingProgress(step, 4, 1))
         wanted = 0.9 * wanted + 0.1 * net[0].weight.detach()
     torch.testing.assert_close(average["0.weight"], wanted)
     assert int(average["1.num_batches_tracked"]) == 4
@@ -83,27 +83,27 @@ def test_holding_other_weights_gives_the_own_ones_back() -> None:
     net = network()
     own = net[0].weight.detach().clone()
     other = {name: torch.zeros_like(value) for name, value in net.state_dict().items()}
-    with holding(net, other):
+    with swapped_weights(net, other):
         assert not net[0].weight.any()
     assert torch.equal(net[0].weight, own)
-    with holding(net, {}):
+    with swapped_weights(net, {}):
         assert torch.equal(net[0].weight, own)
 
 
 def test_orthogonalised_filters_have_singular_values_near_one() -> None:
     torch.manual_seed(0)
     for shape in ((16, 4, 3, 3), (64, 4, 3, 3)):
-        values = torch.linalg.svdvals(orthogonalised(torch.randn(shape), 6).flatten(1))
+        values = torch.linalg.svdvals(newton_schulz(torch.randn(shape), 6).flatten(1))
         assert 0.5 < values.min() < values.max() < 1.4
     gradient = torch.randn(8, 4, 3, 3)
     left, _, right = torch.linalg.svd(gradient.flatten(1), full_matrices=False)
-    nearest, ours = left @ right, orthogonalised(gradient, 6).flatten(1)
+    nearest, ours = left @ right, newton_schulz(gradient, 6).flatten(1)
     assert torch.cosine_similarity(nearest.flatten(), ours.flatten(), dim=0) > 0.98
 
 
 def test_muon_moves_filters_by_its_rule_and_the_rest_by_sgd() -> None:
     ours, theirs = network(), network()
-    recipe = Muon(lr=0.2, momentum=0.6, rest=SGD(lr=0.01, momentum=0.8, nesterov=True))
+    recipe = Muon(lr=0.2, momentum=0.6, aux=SGD(lr=0.01, momentum=0.8, nesterov=True))
     optimizer = recipe.build(ours)
     reference = torch.optim.SGD(
         [weight for weight in theirs.parameters() if weight.ndim != 4],
@@ -121,7 +121,7 @@ def test_muon_moves_filters_by_its_rule_and_the_rest_by_sgd() -> None:
             momentum = 0.6 * momentum + filters.grad
             ahead = filters.grad + 0.6 * momentum
             filters.mul_(len(filters) ** 0.5 / filters.norm())
-            filters.sub_(0.2 * orthogonalised(ahead, 3))
+            filters.sub_(0.2 * newton_schulz(ahead, 3))
         for name, value in ours.named_parameters():
             wanted = theirs.get_parameter(name)
             torch.testing.assert_close(value, wanted, atol=1e-3, rtol=1e-2, msg=f"{name} {step}")

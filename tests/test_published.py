@@ -2,7 +2,8 @@
 
 import pytest
 
-from residua import published, recipes
+from residua.recipes import built_in as recipes
+from residua.reports import published
 
 DOCUMENTS = {"resnet44", "resnet44v2", "wrn28_10", "resnet26w", "resnet34"}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from residua import UserError
-from residua.cli_find_rate import find_rate as command
-from residua.rate_finder import DIVERGED, RateCurve, draw, find_rate
-from residua.recipe import Recipe
+from residua.cli.find_lr import find_lr as command
+from residua.recipes.recipe import Recipe
+from residua.training.lr_finder import DIVERGED, LRCurve, draw, find_lr
 
 Tiny = Callable[..., Recipe]
 
@@ -17,7 +17,7 @@ Tiny = Callable[..., Recipe]
 def test_rates_rise_by_one_factor_and_the_loss_falls_before_it_turns(tiny: Tiny) -> None:
     """Every step sees all images as they are, so that the loss falls at once."""
     recipe = tiny(augmentation=[], batch_size=200)
-    curve = find_rate(recipe, start=1e-3, end=100.0, steps=24)
+    curve = find_lr(recipe, start=1e-3, end=100.0, steps=24)
     steady = (100.0 / 1e-3) ** (1 / 23)
     assert curve.rates[0] == pytest.approx(1e-3)
     for before, after in zip(curve.rates, curve.rates[1:], strict=False):
@@ -32,24 +32,24 @@ def test_rates_rise_by_one_factor_and_the_loss_falls_before_it_turns(tiny: Tiny)
 
 
 def test_an_average_has_no_part_in_the_search(tiny: Tiny) -> None:
-    plain = find_rate(tiny(), steps=4)
-    assert find_rate(tiny(average={"decay": 0.9}), steps=4) == plain
+    plain = find_lr(tiny(), steps=4)
+    assert find_lr(tiny(average={"decay": 0.9}), steps=4) == plain
 
 
 def test_a_diverging_loss_ends_the_search(tiny: Tiny) -> None:
     recipe = tiny(optimizer__momentum=0.0)
-    curve = find_rate(recipe, start=1e-3, end=1e12, steps=40)
+    curve = find_lr(recipe, start=1e-3, end=1e12, steps=40)
     assert curve.diverged
     assert len(curve.rates) < 40
     assert max(curve.smoothed) <= DIVERGED * min(curve.smoothed)
     assert all(math.isfinite(loss) for loss in curve.losses)
-    whole = find_rate(recipe, start=1e-6, end=1e-4, steps=5)
+    whole = find_lr(recipe, start=1e-6, end=1e-4, steps=5)
     assert not whole.diverged
     assert whole.rates[-1] == pytest.approx(1e-4)
 
 
 def test_the_suggestion_follows_its_rule() -> None:
-    curve = RateCurve((0.1, 0.2, 0.4, 0.8), (4, 3, 1, 2), (4, 3.5, 2.5, 2.6), False)
+    curve = LRCurve((0.1, 0.2, 0.4, 0.8), (4, 3, 1, 2), (4, 3.5, 2.5, 2.6), False)
     assert curve.suggestion == pytest.approx(0.04)
 
 
@@ -58,11 +58,11 @@ def test_the_suggestion_follows_its_rule() -> None:
 )
 def test_a_search_needs_a_span(tiny: Tiny, start: float, end: float, steps: int) -> None:
     with pytest.raises(UserError, match="searched for over 2 steps"):
-        find_rate(tiny(), start, end, steps)
+        find_lr(tiny(), start, end, steps)
 
 
 def test_the_curve_is_drawn(tmp_path: Path) -> None:
-    curve = RateCurve((0.1, 0.2, 0.4), (4, 3, 1), (4, 3.5, 2.5), False)
+    curve = LRCurve((0.1, 0.2, 0.4), (4, 3, 1), (4, 3.5, 2.5), False)
     draw(curve, tmp_path / "rates.svg")
     assert "</svg>" in (tmp_path / "rates.svg").read_text()
     draw(curve, tmp_path / "rates.png")

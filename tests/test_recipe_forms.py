@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from residua import recipes
 from residua.errors import UserError
 from residua.optim import SGD
-from residua.recipe import Recipe
-from residua.recipe_forms import override, parse, resolve
-from residua.schedule import Cosine, OneCycle
+from residua.recipes import built_in as recipes
+from residua.recipes.loading import override, parse, resolve
+from residua.recipes.recipe import Recipe
+from residua.schedules import Cosine, OneCycle
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -34,9 +34,9 @@ def test_overrides_reach_every_depth() -> None:
     recipe = resolve(
         "resnet44",
         ["--epochs=3", "--batch-size", "64", "--augmentation.0.padding", "2",
-         "--optimizer.weight_decay", "1e-3", "--data.limit", "100", "--target", "null"],
+         "--optimizer.weight_decay", "1e-3", "--data.limit", "100", "--target-accuracy", "null"],
     )  # fmt: skip
-    assert (recipe.epochs, recipe.batch_size, recipe.target) == (3, 64, None)
+    assert (recipe.epochs, recipe.batch_size, recipe.target_accuracy) == (3, 64, None)
     assert recipe.augmentation[0].padding == 2  # type: ignore[union-attr]
     assert recipe.optimizer.weight_decay == 1e-3
     assert recipe.data.limit == 100
@@ -52,7 +52,7 @@ def test_a_number_becomes_a_schedule_and_back() -> None:
 
 
 def test_an_absent_part_is_filled_in_by_its_fields() -> None:
-    assert resolve("resnet44", ["--average.decay", "0.9"]).average.decay == 0.9  # type: ignore[union-attr]
+    assert resolve("resnet44", ["--weight-average.decay", "0.9"]).average.decay == 0.9  # type: ignore[union-attr]
     assert resolve("resnet44", ["--early-stopping.patience", "3"]).early_stopping is not None
 
 
@@ -99,14 +99,14 @@ MISTAKES = [
     (["--augmentation.0.p", "0.1"], "augmentation.0.p: there is no such field"),
     (["--augmentation.1.p", "1.1"], "augmentation.1.p: must be between 0 and 1 (got 1.1)"),
     (["--architecture.depths", "[1]"], "architecture: depths, widths and strides need"),
-    (["--architecture.block.kind", "basics"], "'basic', 'preactivation', 'bottleneck'"),
+    (["--architecture.block.kind", "basics"], "'basic', 'preact', 'bottleneck'"),
     (["--precision", "int8"], "precision: input should be 'float32', 'bfloat16' or 'float16'"),
-    (["--target", "120"], "target: input should be less than or equal to 100"),
+    (["--target-accuracy", "120"], "target_accuracy: input should be less than or equal to 100"),
     (["--image-size", "4"], "image_size must be between 8 and 512"),
-    (["--average.kind", "mean"], "'ema', 'swa'"),
-    (["--average.kind", "swa"], "average.start: is needed here"),
-    (["--average.start", "3"], "average.start: there is no such field"),
-    (["--sharpness.rho", "-1"], "sharpness.rho: must be 0 or more (got -1)"),
+    (["--weight-average.kind", "mean"], "'ema', 'swa'"),
+    (["--weight-average.kind", "swa"], "weight_average.start_epoch: is needed here"),
+    (["--weight-average.start", "3"], "weight_average.start_epoch: there is no such field"),
+    (["--sam.rho", "-1"], "sam.rho: must be 0 or more (got -1)"),
     (["--architecture.attention.kind", "cbm"], "'squeeze_excitation', 'cbam'"),
     (["--architecture.stochastic-depth", "2"], "must be between 0 and 1 (got 2)"),
     (["--data.kind", "imagenet"], "'cifar100', 'cifar10', 'folder', 'shapes100'"),

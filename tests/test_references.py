@@ -5,13 +5,13 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from residua import published
-from residua.recipe_forms import resolve
+from residua.recipes.loading import resolve
+from residua.reports import published
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/references.md").read_text(encoding="utf-8")
 TESTS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
-OPTIONS = ("--against", "--run", "--until-epoch")
+OPTIONS = ("--against", "--dir", "--until-epoch")
 """Of commands; all other words that begin so are fields of a recipe."""
 
 

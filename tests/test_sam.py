@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from residua.optim import SAM
-from residua.recipe import Recipe
-from residua.run import Run
-from residua.schedule import Clock, Linear
-from residua.setting import prepare
-from residua.training import step, train
+from residua.recipes.recipe import Recipe
+from residua.runs.run import Run
+from residua.schedules import Linear, TrainingProgress
+from residua.training.loop import step, train
+from residua.training.session import build_session
 
 Tiny = Callable[..., Recipe]
-NOW = Clock(5, 10, 1)
+NOW = TrainingProgress(5, 10, 1)
 IMAGES = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 
 
@@ -84,13 +84,13 @@ def test_a_distance_of_nothing_changes_nothing(tiny: Tiny, tmp_path: Path) -> No
 
 
 def test_both_runs_of_a_step_see_the_same_images_and_dropout(tiny: Tiny) -> None:
-    setting, state = prepare(tiny(architecture__dropout=0.5, sharpness={"kind": "sam"}))
+    session, state = build_session(tiny(architecture__dropout=0.5, sharpness={"kind": "sam"}))
     seen: list[Tensor] = []
     masks: list[Tensor] = []
     state.network.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
     dropout = state.network.head[-2]
     dropout.register_forward_hook(lambda _, given, out: masks.append((out == 0) & (given[0] != 0)))
-    step(setting, state)
+    step(session, state)
     assert len(seen) == len(masks) == 2
     assert torch.equal(seen[0], seen[1])
     both = masks[0] | masks[1]

@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from torch.optim import lr_scheduler as reference
 
-from residua.schedule import (
-    Clock,
+from residua.schedules import (
     Cosine,
     Exponential,
     Linear,
-    Number,
+    MultiStep,
     OneCycle,
     Phases,
     Plateau,
     Probability,
-    Steps,
+    Scheduled,
+    TrainingProgress,
     WarmRestarts,
-    at,
+    value_at,
 )
 
 EPOCHS, PER_EPOCH = 12, 7
@@ -45,9 +45,9 @@ def by_torch(make: Make, key: str, per: str) -> list[float]:
     return values
 
 
-def by_us(number: Number) -> list[float]:
+def by_us(number: Scheduled) -> list[float]:
     steps = EPOCHS * PER_EPOCH
-    return [at(number, Clock(step, steps, PER_EPOCH)) for step in range(steps)]
+    return [value_at(number, TrainingProgress(step, steps, PER_EPOCH)) for step in range(steps)]
 
 
 STEPS = EPOCHS * PER_EPOCH
@@ -85,25 +85,25 @@ CASES = [
         "step",
     ),
     (
-        Cosine(start=0.1, per="epoch"),
+        Cosine(start=0.1, interval="epoch"),
         lambda o: reference.CosineAnnealingLR(o, EPOCHS),
         "lr",
         "epoch",
     ),
     (
-        WarmRestarts(start=0.1, end=0.001, period=3),
+        WarmRestarts(start=0.1, end=0.001, t_0=3),
         lambda o: reference.CosineAnnealingWarmRestarts(o, 3 * PER_EPOCH, eta_min=0.001),
         "lr",
         "step",
     ),
     (
-        WarmRestarts(start=0.1, period=2, growth=2, per="epoch"),
+        WarmRestarts(start=0.1, t_0=2, t_mult=2, interval="epoch"),
         lambda o: reference.CosineAnnealingWarmRestarts(o, 2, 2),
         "lr",
         "epoch",
     ),
     (
-        Steps(start=0.1, milestones=(4, 9), factor=0.2),
+        MultiStep(start=0.1, milestones=(4, 9), factor=0.2),
         lambda o: reference.MultiStepLR(o, [4, 9], 0.2),
         "lr",
         "epoch",
@@ -121,7 +121,7 @@ CASES = [
         "step",
     ),
     (
-        Phases(until=(2,), numbers=(Linear(start=0.01, end=0.1), Cosine(start=0.1))),
+        Phases(boundaries=(2,), values=(Linear(start=0.01, end=0.1), Cosine(start=0.1))),
         lambda o: reference.SequentialLR(
             o,
             [
@@ -138,7 +138,7 @@ CASES = [
 
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")
 @pytest.mark.parametrize(("ours", "theirs", "key", "per"), CASES)
-def test_equals_torch_at_every_step(ours: Number, theirs: Make, key: str, per: str) -> None:
+def test_equals_torch_at_every_step(ours: Scheduled, theirs: Make, key: str, per: str) -> None:
     assert by_us(ours) == pytest.approx(by_torch(theirs, key, per), abs=1e-7)
 
 
@@ -154,21 +154,21 @@ def test_plateau_equals_torch(metrics: list[float], patience: int, cooldown: int
     )
     for metric in metrics:
         theirs.step(metric)
-    ours = Plateau(start=0.1, factor=0.5, patience=patience, cooldown=cooldown, minimum=0.01)
-    value = at(ours, Clock(len(metrics), 100, 1, metrics))
+    ours = Plateau(start=0.1, factor=0.5, patience=patience, cooldown=cooldown, min_value=0.01)
+    value = value_at(ours, TrainingProgress(len(metrics), 100, 1, metrics))
     assert value == pytest.approx(moved.param_groups[0]["lr"], abs=1e-9)
 
 
 @given(step=st.integers(0, 99), per_epoch=st.integers(1, 10))
 def test_schedules_stay_between_their_extremes(step: int, per_epoch: int) -> None:
-    clock = Clock(step, 100, per_epoch)
+    progress = TrainingProgress(step, 100, per_epoch)
     for ours, *_ in CASES:
         low, high = min(ours.values()), max(ours.values())
-        assert low - 1e-12 <= at(ours, clock) <= high + 1e-12
+        assert low - 1e-12 <= value_at(ours, progress) <= high + 1e-12
 
 
 def test_phases_switch_exactly_after_their_epoch() -> None:
-    number = Phases(until=(3, 5), numbers=(0.3, 0.2, 0.1))
+    number = Phases(boundaries=(3, 5), values=(0.3, 0.2, 0.1))
     values = by_us(number)
     assert values[3 * PER_EPOCH - 1] == 0.3
     assert values[3 * PER_EPOCH] == 0.2
@@ -176,14 +176,14 @@ def test_phases_switch_exactly_after_their_epoch() -> None:
 
 
 def test_plateau_in_a_phase_sees_that_phase_only() -> None:
-    number = Phases(until=(3,), numbers=(1.0, Plateau(start=1.0, factor=0.5, patience=0)))
+    number = Phases(boundaries=(3,), values=(1.0, Plateau(start=1.0, factor=0.5, patience=0)))
     metrics = [90.0, 91.0, 92.0, 50.0, 60.0]
-    assert at(number, Clock(5, 10, 1, metrics)) == 1.0
-    assert at(number, Clock(6, 10, 1, [*metrics, 55.0])) == 0.5
+    assert value_at(number, TrainingProgress(5, 10, 1, metrics)) == 1.0
+    assert value_at(number, TrainingProgress(6, 10, 1, [*metrics, 55.0])) == 0.5
 
 
 def test_numbers_out_of_range_are_refused_inside_schedules_too() -> None:
-    probability = TypeAdapter[Number](Probability)
+    probability = TypeAdapter[Scheduled](Probability)
     assert probability.validate_python("1e-3") == 1e-3
     for wrong in (1.5, {"kind": "cosine", "start": 2}, {"kind": "linear", "start": 0, "end": -1}):
         with pytest.raises(ValidationError, match="between 0 and 1"):
@@ -192,13 +192,13 @@ def test_numbers_out_of_range_are_refused_inside_schedules_too() -> None:
 
 def test_phases_must_fit() -> None:
     with pytest.raises(ValidationError, match="one number more"):
-        Phases(until=(3,), numbers=(1.0,))
+        Phases(boundaries=(3,), values=(1.0,))
     with pytest.raises(ValidationError, match="rising"):
-        Phases(until=(3, 3), numbers=(1.0, 2.0, 3.0))
+        Phases(boundaries=(3, 3), values=(1.0, 2.0, 3.0))
 
 
 def test_one_cycle_of_few_steps_is_finite() -> None:
     for steps in range(1, 8):
         for step in range(steps):
             cycle = OneCycle(start=0.01, peak=0.1, end=0.001)
-            assert math.isfinite(at(cycle, Clock(step, steps, 1)))
+            assert math.isfinite(value_at(cycle, TrainingProgress(step, steps, 1)))

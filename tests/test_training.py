@@ -12,14 +12,22 @@ import torch
 from equal_runs import assert_equal_runs, comparable
 
 from residua import UserError
-from residua.epochs import is_over
-from residua.evidence import predictions, samples
-from residua.recipe import Recipe
-from residua.run import Run
-from residua.schedule import Clock
-from residua.setting import prepare
-from residua.state import Record, read
-from residua.training import EpochDone, Finished, Started, Stepped, Stopped, resume, train
+from residua.recipes.recipe import Recipe
+from residua.runs.artifacts import predictions, samples
+from residua.runs.run import Run
+from residua.schedules import TrainingProgress
+from residua.training.epoch import is_finished
+from residua.training.loop import (
+    EpochFinished,
+    Finished,
+    Started,
+    StepFinished,
+    Stopped,
+    resume,
+    train,
+)
+from residua.training.session import build_session
+from residua.training.state import Record, read
 
 Tiny = Callable[..., Recipe]
 EVERYTHING = {
@@ -30,37 +38,37 @@ EVERYTHING = {
         {"kind": "color_jitter", "brightness": 0.2, "hue": 0.1},
         {"kind": "random_erasing", "fill": "noise"},
         {"kind": "mixup", "alpha": 0.2, "p": 0.5},
-        {"kind": "cutmix", "p": {"kind": "phases", "until": [1], "numbers": [1.0, 0.2]}},
+        {"kind": "cutmix", "p": {"kind": "phases", "boundaries": [1], "values": [1.0, 0.2]}},
     ],
     "architecture__dropout": {"kind": "linear", "start": 0.4, "end": 0.1},
     "architecture__stem__dropout": 0.1,
     "architecture__attention": {"kind": "squeeze_excitation"},
     "optimizer__momentum": {"kind": "linear", "start": 0.95, "end": 0.85},
     "optimizer__nesterov": True,
-    "average": {"decay": 0.8},
-    "clip_norm": 0.1,
+    "weight_average": {"decay": 0.8},
+    "max_grad_norm": 0.1,
     "data__holdout": 40,
-    "image_size": {"kind": "phases", "until": [1], "numbers": [16, 32]},
+    "image_size": {"kind": "phases", "boundaries": [1], "values": [16, 32]},
     "loss__label_smoothing": 0.1,
-    "accumulate": 3,
+    "gradient_accumulation": 3,
 }
 
 SHORT = {
     "augmentation": [{"kind": "alternating_flip"}],
     "architecture": {
-        "stem": {"kind": "whitened"},
+        "stem": {"kind": "whitening"},
         "depths": [1, 1],
         "widths": [8, 12],
         "strides": [2, 2],
-        "block": {"kind": "plain"},
+        "block": {"kind": "conv"},
         "downsampling": "pooled",
         "activation": "silu",
-        "norm_gain": False,
-        "initialisation": "identity",
+        "norm": {"kind": "batch", "scale": False},
+        "initialization": "dirac",
     },
     "optimizer": {"kind": "muon", "lr": {"kind": "linear", "start": 0.2, "end": 0}},
     "precision": "bfloat16",
-    "last_batch": "drop",
+    "drop_last": True,
 }
 
 SHARP = {
@@ -73,10 +81,10 @@ SHARP = {
     "architecture__attention": {"kind": "cbam"},
     "architecture__dropout": 0.2,
     "architecture__stochastic_depth": {"kind": "linear", "start": 0.5, "end": 0.2},
-    "sharpness": {"kind": "sam", "rho": {"kind": "phases", "until": [1], "numbers": [0.05, 0.1]}},
-    "average": {"kind": "swa", "start": 1, "images": 130},
-    "optimizer__lr": {"kind": "warm_restarts", "start": 0.1, "period": 1},
-    "clip_norm": 0.1,
+    "sam": {"kind": "sam", "rho": {"kind": "phases", "boundaries": [1], "values": [0.05, 0.1]}},
+    "weight_average": {"kind": "swa", "start_epoch": 1, "bn_images": 130},
+    "optimizer__lr": {"kind": "warm_restarts", "start": 0.1, "t_0": 1},
+    "max_grad_norm": 0.1,
 }
 
 
@@ -124,8 +132,8 @@ def test_resumption_is_exact(
     recipe = tiny(**changes)
     finish(recipe, tmp_path / "whole")
 
-    def at(step: int) -> Callable[[Clock], bool]:
-        return lambda clock: clock.step >= step
+    def at(step: int) -> Callable[[TrainingProgress], bool]:
+        return lambda progress: progress.step >= step
 
     *_, end = train(recipe, tmp_path / "parts", at(stops[0]))
     assert end == Stopped(stops[0])
@@ -141,9 +149,9 @@ def with_one_left_out(changes: dict) -> Iterator[tuple[str, dict]]:
     """What is left out, and the rest."""
     for field in changes:
         yield field, {name: value for name, value in changes.items() if name != field}
-    for place, left_out in enumerate(augmentation := changes["augmentation"]):
+    for place, skipped_steps in enumerate(augmentation := changes["augmentation"]):
         rest = augmentation[:place] + augmentation[place + 1 :]
-        yield left_out["kind"], changes | {"augmentation": rest}
+        yield skipped_steps["kind"], changes | {"augmentation": rest}
 
 
 @pytest.mark.parametrize("changes", SWITCHED.values(), ids=SWITCHED)
@@ -168,11 +176,11 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> list[torch.nn.Module]:
     found: list[torch.nn.Module] = []
 
     def watched(recipe: Recipe) -> Any:
-        setting, state = prepare(recipe)
+        session, state = build_session(recipe)
         found.append(state.network)
-        return setting, state
+        return session, state
 
-    monkeypatch.setattr("residua.training.prepare", watched)
+    monkeypatch.setattr("residua.training.loop.prepare", watched)
     return found
 
 
@@ -182,7 +190,7 @@ def test_phases_switch_everything_after_their_epoch(
     """Dropout, stochastic depth, image size and augmentation, seen at every step."""
 
     def then(first: float, second: float) -> dict:
-        return {"kind": "phases", "until": [1], "numbers": [first, second]}
+        return {"kind": "phases", "boundaries": [1], "values": [first, second]}
 
     recipe = tiny(
         epochs=2,
@@ -209,7 +217,7 @@ def test_killed_training_resumes_exactly(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny(save_every=2)
     finish(recipe, tmp_path / "whole")
     for event in train(recipe, tmp_path / "killed"):
-        if isinstance(event, Stepped) and event.step == 10:
+        if isinstance(event, StepFinished) and event.step == 10:
             break
     with (tmp_path / "killed/log.jsonl").open("a") as log:
         log.write('{"epoch": 3, "ste')
@@ -219,7 +227,7 @@ def test_killed_training_resumes_exactly(tiny: Tiny, tmp_path: Path) -> None:
 
 def test_events_tell_the_training(tiny: Tiny, tmp_path: Path) -> None:
     kinds = [type(event) for event in train(tiny(epochs=2), tmp_path / "run")]
-    assert kinds == [Started, *([Stepped] * 4 + [EpochDone]) * 2, Finished]
+    assert kinds == [Started, *([StepFinished] * 4 + [EpochFinished]) * 2, Finished]
 
 
 def test_run_has_everything_its_readers_need(tiny: Tiny, tmp_path: Path) -> None:
@@ -244,7 +252,7 @@ def test_run_has_everything_its_readers_need(tiny: Tiny, tmp_path: Path) -> None
     first = [place + 1 for place, accuracy in enumerate(accuracies) if accuracy >= 0.5][:1]
     assert reached == first
     assert result["target_reached_in_epoch"] == (first[0] if first else None)
-    assert run.provenance["splits"]["train"]["images"] == 200
+    assert run.data_fingerprint["splits"]["train"]["images"] == 200
     kept, said = samples(run), predictions(run)
     assert kept is not None
     assert said is not None
@@ -255,7 +263,7 @@ def test_run_has_everything_its_readers_need(tiny: Tiny, tmp_path: Path) -> None
 
 
 def test_a_run_goes_on_with_its_own_images_only(tiny: Tiny, tmp_path: Path) -> None:
-    list(train(tiny(), tmp_path / "run", lambda clock: clock.epoch >= 1))
+    list(train(tiny(), tmp_path / "run", lambda progress: progress.epoch >= 1))
     known = json.loads((tmp_path / "run/data.json").read_text())
     known["splits"]["train"]["sha256"] = "0" * 64
     (tmp_path / "run/data.json").write_text(json.dumps(known))
@@ -264,7 +272,7 @@ def test_a_run_goes_on_with_its_own_images_only(tiny: Tiny, tmp_path: Path) -> N
 
 
 def test_checkpoints_last_n_and_best(tiny: Tiny, tmp_path: Path) -> None:
-    result = finish(tiny(epochs=5, keep_last=2), tmp_path / "run")
+    result = finish(tiny(epochs=5, keep_checkpoints=2), tmp_path / "run")
     run = Run.open(tmp_path / "run")
     assert [path.name for path in run.saved] == [
         "step-00000012.safetensors",
@@ -299,21 +307,23 @@ def test_early_stopping_bears_its_patience(tiny: Tiny, tmp_path: Path) -> None:
     result = finish(tiny(epochs=9, early_stopping=stopping), tmp_path / "run")
     assert result["epochs"] == 3
     assert result["epochs_planned"] == 9
-    later = finish(tiny(epochs=9, early_stopping={**stopping, "after": 4}), tmp_path / "later")
+    later = finish(
+        tiny(epochs=9, early_stopping={**stopping, "start_epoch": 4}), tmp_path / "later"
+    )
     assert later["epochs"] == 6
 
 
 def test_patience_counts_what_rises_too_little(tiny: Tiny) -> None:
-    stopping = {"patience": 2, "min_delta": 1.0, "after": 1}
-    setting, state = prepare(tiny(epochs=9, early_stopping=stopping))
+    stopping = {"patience": 2, "min_delta": 1.0, "start_epoch": 1}
+    session, state = build_session(tiny(epochs=9, early_stopping=stopping))
 
     def over(*accuracies: float) -> bool:
         state.history = [
             {"epoch": epoch, "test_accuracy": accuracy}
             for epoch, accuracy in enumerate(accuracies, 1)
         ]
-        state.step = setting.batches.steps_per_epoch * len(accuracies)
-        return is_over(setting, state)
+        state.step = session.sampler.steps_per_epoch * len(accuracies)
+        return is_finished(session, state)
 
     assert over(10, 11, 10.5)
     assert not over(10, 11, 11.1)
@@ -325,9 +335,9 @@ def test_the_log_has_the_times_of_training_and_of_evaluation(
 ) -> None:
     """By a clock that goes on by a second whenever it is looked at."""
     seconds = count()
-    clock = SimpleNamespace(perf_counter=lambda: float(next(seconds)))
-    monkeypatch.setattr("residua.training.time", clock)
-    monkeypatch.setattr("residua.epochs.time", clock)
+    progress = SimpleNamespace(perf_counter=lambda: float(next(seconds)))
+    monkeypatch.setattr("residua.training.loop.time", progress)
+    monkeypatch.setattr("residua.training.epoch.time", progress)
     result = finish(tiny(epochs=2), tmp_path / "run")
     for record in Run.open(tmp_path / "run").log:
         assert record["seconds"] == 4 + 1
@@ -344,8 +354,8 @@ def test_plateau_lowers_the_rate_by_the_history(tiny: Tiny, tmp_path: Path) -> N
 
 
 def test_gradients_are_clipped(tiny: Tiny, tmp_path: Path) -> None:
-    finish(tiny(epochs=1, clip_norm=1e-9, optimizer__weight_decay=0), tmp_path / "run")
-    _, before = prepare(tiny())
+    finish(tiny(epochs=1, max_grad_norm=1e-9, optimizer__weight_decay=0), tmp_path / "run")
+    _, before = build_session(tiny())
     weights, _ = read(Run.open(tmp_path / "run").saved[-1])
     for name, value in before.network.named_parameters():
         torch.testing.assert_close(weights[f"network.{name}"], value.detach(), atol=1e-6, rtol=0)
@@ -359,14 +369,14 @@ def test_averaged_weights_are_what_is_evaluated(
         if isinstance(event, Started):
             weight = networks[0].stem[0].weight
             wanted = weight.detach().clone()
-        elif isinstance(event, Stepped):
+        elif isinstance(event, StepFinished):
             wanted = 0.99 * wanted + 0.01 * weight.detach()
-    setting, state = prepare(recipe)
+    session, state = build_session(recipe)
     state.load(Run.open(tmp_path / "run").saved[-1])
     torch.testing.assert_close(state.average["stem.0.weight"], wanted)
-    averaged = setting.evaluate(state, setting.splits.test)
+    averaged = session.evaluate(state, session.splits.test)
     state.average = {}
-    own = setting.evaluate(state, setting.splits.test)
+    own = session.evaluate(state, session.splits.test)
     assert averaged.loss != own.loss
     assert Run.open(tmp_path / "run").log[0]["test_loss"] == averaged.loss
 
@@ -376,8 +386,8 @@ def test_averaged_weights_are_what_is_evaluated(
     [
         {"precision": "bfloat16"},
         {"memory_format": "contiguous"},
-        {"views": "mirrored"},
-        {"last_batch": "drop"},
+        {"tta": "mirror"},
+        {"drop_last": True},
         {"architecture__activation": "silu"},
     ],
     ids=str,
@@ -389,10 +399,10 @@ def test_ways_of_running_train(tiny: Tiny, tmp_path: Path, changes: dict) -> Non
     assert other["last"]["test_loss"] == pytest.approx(plain["last"]["test_loss"], rel=0.5)
 
 
-@pytest.mark.parametrize("views", ["mirrored", "translated"])
+@pytest.mark.parametrize("views", ["mirror", "mirror_translate"])
 def test_views_average_the_logits(tiny: Tiny, views: str) -> None:
-    setting, state = prepare(tiny(views=views))
-    images = setting.pipeline.normalisation(setting.splits.test.images)
+    session, state = build_session(tiny(views=views))
+    images = session.pipeline.normalization(session.splits.test.images)
     network = state.network.eval()
 
     def mirrored(seen: torch.Tensor) -> torch.Tensor:
@@ -400,13 +410,13 @@ def test_views_average_the_logits(tiny: Tiny, views: str) -> None:
 
     with torch.no_grad():
         logits = mirrored(images)
-        if views == "translated":
+        if views == "mirror_translate":
             down = torch.cat([images[:, :, 1:2], images[:, :, :-1]], 2)
             up = torch.cat([images[:, :, 1:], images[:, :, -2:-1]], 2)
             right = torch.cat([down[..., 1:2], down[..., :-1]], 3)
             left = torch.cat([up[..., 1:], up[..., -2:-1]], 3)
             logits = logits / 2 + (mirrored(right) + mirrored(left)) / 4
-    evaluation = setting.evaluate(state, setting.splits.test)
+    evaluation = session.evaluate(state, session.splits.test)
     assert torch.equal(evaluation.predicted, logits.argmax(1))
 
 
@@ -423,7 +433,7 @@ def test_a_batch_larger_than_the_set_is_refused_before_anything_is_written(
 def test_every_reference_system_takes_steps_on_real_images(
     name: str, cifar100_root: Path, tmp_path: Path
 ) -> None:
-    from residua.recipe_forms import resolve
+    from residua.recipes.loading import resolve
 
     recipe = resolve(
         name, ["--epochs", "1", "--data.limit", "16", "--batch-size", "8",

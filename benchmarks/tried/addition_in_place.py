@@ -3,10 +3,10 @@
 Not for branches that end in an activation, whose output the backward pass still needs.
 """
 
+from speed import ours
+from speed.serve import serve
 from torch import Tensor
 
-from residua.bench import ours
-from residua.bench.serve import serve
 from residua.models.blocks import ResidualBlock
 
 

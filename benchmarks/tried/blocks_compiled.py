@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
+from speed import ours
+from speed.serve import serve
 
-from residua.bench import ours
-from residua.bench.serve import serve
 from residua.models.blocks import ResidualBlock
 
 

@@ -1,8 +1,9 @@
 """Our loop with images and filters in NCHW."""
 
-from residua.bench import ours
-from residua.bench.serve import Track, serve
-from residua.recipe import Recipe
+from speed import ours
+from speed.serve import Track, serve
+
+from residua.recipes.recipe import Recipe
 
 
 def loop(recipe: Recipe, track: Track) -> None:

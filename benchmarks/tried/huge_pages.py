@@ -5,8 +5,8 @@ import os
 # Torch reads it once, at its first allocation.
 os.environ["THP_MEM_ALLOC_ENABLE"] = "1"
 
-from residua.bench import ours
-from residua.bench.serve import serve
+from speed import ours
+from speed.serve import serve
 
 if __name__ == "__main__":
     serve(ours.loop)

@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from residua.errors import UserError
-    from residua.recipe import Recipe
-    from residua.recipe_forms import resolve
-    from residua.run import Run
-    from residua.training import resume, train
+    from residua.recipes.loading import resolve
+    from residua.recipes.recipe import Recipe
+    from residua.runs.run import Run
+    from residua.training.loop import resume, train
 
 __all__ = ["Recipe", "Run", "UserError", "resolve", "resume", "train"]
 
-_HOMES = {
-    "Recipe": "recipe",
-    "Run": "run",
+_MODULES = {
+    "Recipe": "recipes.recipe",
+    "Run": "runs.run",
     "UserError": "errors",
-    "resolve": "recipe_forms",
-    "resume": "training",
-    "train": "training",
+    "resolve": "recipes.loading",
+    "resume": "training.loop",
+    "train": "training.loop",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that `residua --help` does not wait for torch."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

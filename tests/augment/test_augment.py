@@ -12,34 +12,34 @@ from torch import Tensor
 from residua.augment import (
     Affine,
     AlternatingFlip,
+    BatchRandom,
     CoarseDropout,
     ColorJitter,
     Crop,
     CutMix,
     Cutout,
-    Draw,
     Flip,
     MixUp,
-    Normalisation,
+    Normalization,
     Pipeline,
     RandomErasing,
     resize,
 )
-from residua.augment.colour import turn_hue
+from residua.augment.color import shift_hue
 from residua.augment.geometric import Geometric, Padding, compose, groups, resample
-from residua.schedule import Clock, Phases
+from residua.schedules import Phases, TrainingProgress
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import kornia
 
 COUNT, SIDE = 6, 12
-NORMALISATION = Normalisation((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+NORMALISATION = Normalization((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 
 
-def drawing(seed: int = 0, count: int = COUNT, epoch: int = 0, side: int = SIDE) -> Draw:
+def drawing(seed: int = 0, count: int = COUNT, epoch: int = 0, side: int = SIDE) -> BatchRandom:
     generator = torch.Generator().manual_seed(seed)
-    return Draw(generator, torch.arange(count), side, side, Clock(epoch, 10, 1))
+    return BatchRandom(generator, torch.arange(count), side, side, TrainingProgress(epoch, 10, 1))
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.5, 1.0), (0.0, 0.5), (-2.0, 3.0)])
@@ -55,22 +55,25 @@ def pictures(seed: int = 1, count: int = COUNT, side: int = SIDE) -> Tensor:
     return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)
 
 
-def place(value: int, size: int, beyond: Padding) -> int | None:
+def place(value: int, size: int, padding_mode: Padding) -> int | None:
     """Where a row or column is read, by the definition of the padding."""
-    if beyond == "zero":
+    if padding_mode == "zero":
         return value if 0 <= value < size else None
     period = 2 * (size - 1)
     value %= period
     return min(value, period - value)
 
 
-def read(image: Tensor, x: float, y: float, beyond: Padding) -> list[float]:
+def read(image: Tensor, x: float, y: float, padding_mode: Padding) -> list[float]:
     """Bilinear reading of one pixel, one corner at a time."""
     total = [0.0] * 3
     left, top = math.floor(x), math.floor(y)
     for column, row in ((left, top), (left + 1, top), (left, top + 1), (left + 1, top + 1)):
         weight = (1 - abs(x - column)) * (1 - abs(y - row))
-        where = place(column, image.shape[2], beyond), place(row, image.shape[1], beyond)
+        where = (
+            place(column, image.shape[2], padding_mode),
+            place(row, image.shape[1], padding_mode),
+        )
         if weight <= 0 or None in where:
             continue
         for channel in range(3):
@@ -78,13 +81,13 @@ def read(image: Tensor, x: float, y: float, beyond: Padding) -> list[float]:
     return total
 
 
-def naive(images: Tensor, matrices: Tensor, beyond: Padding) -> Tensor:
+def naive(images: Tensor, matrices: Tensor, padding_mode: Padding) -> Tensor:
     out = torch.zeros(images.shape)
     for n, (image, matrix) in enumerate(zip(images, matrices.double(), strict=True)):
         for y in range(SIDE):
             for x in range(SIDE):
                 source = matrix @ torch.tensor([x, y, 1.0], dtype=torch.float64)
-                out[n, :, y, x] = torch.tensor(read(image, *source.tolist(), beyond))
+                out[n, :, y, x] = torch.tensor(read(image, *source.tolist(), padding_mode))
     return out
 
 
@@ -97,11 +100,11 @@ def naive(images: Tensor, matrices: Tensor, beyond: Padding) -> Tensor:
         (Crop(padding=4, mode="reflect"), "reflect"),
     ],
 )
-def test_gathers_equal_a_loop_to_the_bit(operation: Geometric, beyond: Padding) -> None:
+def test_gathers_equal_a_loop_to_the_bit(operation: Geometric, padding_mode: Padding) -> None:
     images, matrices = pictures(), operation.matrices(drawing())
-    ours = resample(images, matrices, beyond, integral=True)
+    ours = resample(images, matrices, padding_mode, pixel_exact=True)
     assert ours.dtype == torch.uint8
-    assert torch.equal(ours.float(), naive(images, matrices, beyond).round())
+    assert torch.equal(ours.float(), naive(images, matrices, padding_mode).round())
     assert not torch.equal(ours, images)
 
 
@@ -109,7 +112,7 @@ def test_gathers_equal_a_loop_to_the_bit(operation: Geometric, beyond: Padding) 
 def test_affine_equals_a_loop(mode: Padding) -> None:
     operation = Affine(degrees=30, translate=0.2, scale=(0.7, 1.3), shear=10, p=0.8, mode=mode)
     images, matrices = pictures(), operation.matrices(drawing())
-    ours = resample(images, matrices, mode, integral=False)
+    ours = resample(images, matrices, mode, pixel_exact=False)
     torch.testing.assert_close(ours, naive(images, matrices, mode), atol=0.02, rtol=0)
 
 
@@ -117,9 +120,9 @@ def test_composition_reads_once_what_the_parts_read_in_turn() -> None:
     draw = drawing()
     flip, crop = Flip(p=1).matrices(draw), Crop(padding=3).matrices(draw)
     images = pictures()
-    once = resample(images, compose(crop, flip), "zero", integral=True)
-    flipped = resample(images, crop, "zero", integral=True)
-    twice = resample(flipped, flip, "zero", integral=True)
+    once = resample(images, compose(crop, flip), "zero", pixel_exact=True)
+    flipped = resample(images, crop, "zero", pixel_exact=True)
+    twice = resample(flipped, flip, "zero", pixel_exact=True)
     assert torch.equal(once, twice)
 
 
@@ -132,10 +135,10 @@ def test_runs_split_only_where_the_padding_differs() -> None:
 
 def test_flip_and_crop_equal_kornia() -> None:
     images = pictures().float()
-    flipped = resample(images.byte(), Flip(p=1).matrices(drawing()), "zero", integral=True)
+    flipped = resample(images.byte(), Flip(p=1).matrices(drawing()), "zero", pixel_exact=True)
     assert torch.equal(flipped.float(), kornia.geometry.hflip(images))
     matrices = Crop(padding=4).matrices(drawing())
-    ours = resample(images.byte(), matrices, "zero", integral=True).float()
+    ours = resample(images.byte(), matrices, "zero", pixel_exact=True).float()
     padded = torch.nn.functional.pad(images, (4, 4, 4, 4))
     for n, (x, y) in enumerate(matrices[:, :, 2].long().tolist()):
         window = padded[n : n + 1, :, y + 4 : y + 4 + SIDE, x + 4 : x + 4 + SIDE]
@@ -156,7 +159,7 @@ def test_affine_equals_kornia() -> None:
     )
     images = pictures().float()
     theirs = kornia.geometry.warp_affine(images, forward[:, :2], (SIDE, SIDE), align_corners=True)
-    ours = resample(images, matrices, "zero", integral=False)
+    ours = resample(images, matrices, "zero", pixel_exact=False)
     torch.testing.assert_close(ours, theirs, atol=0.05, rtol=0)
 
 
@@ -227,8 +230,8 @@ def test_colour_is_changed_as_often_and_as_much_as_asked() -> None:
 @settings(max_examples=20, deadline=None)
 def test_a_turned_hue_turns_back(turns: float) -> None:
     images = pictures(count=2, side=4).float() / 255
-    there = turn_hue(images, torch.full((2, 1, 1, 1), turns))
-    back = turn_hue(there, torch.full((2, 1, 1, 1), -turns))
+    there = shift_hue(images, torch.full((2, 1, 1, 1), turns))
+    back = shift_hue(there, torch.full((2, 1, 1, 1), -turns))
     torch.testing.assert_close(back, images, atol=1e-4, rtol=0)
 
 
@@ -374,7 +377,7 @@ def test_the_pipeline_is_its_parts_in_order() -> None:
     ours, soft = Pipeline(operations, NORMALISATION, COUNT)(images, labels, drawing(5))
     draw = drawing(5)
     crop, flip = Crop(padding=2).matrices(draw), Flip().matrices(draw)
-    moved = resample(images, compose(crop, flip), "zero", integral=True).float() / 255
+    moved = resample(images, compose(crop, flip), "zero", pixel_exact=True).float() / 255
     coloured = ColorJitter(brightness=0.3)
     moved = coloured.apply(moved, coloured.draw(draw))
     mean, std = (torch.tensor(values)[:, None, None] for values in NORMALISATION)
@@ -410,7 +413,7 @@ def test_equal_seeds_draw_equal_batches(seed: int, smoothing: tuple[MixUp | CutM
 
 
 def test_strengths_follow_schedules() -> None:
-    erasing = Cutout(size=Phases(until=(3,), numbers=(8, 6)), p=1)
+    erasing = Cutout(size=Phases(boundaries=(3,), values=(8, 6)), p=1)
     assert int(erasing.draw(drawing(epoch=2)).height[0]) == 8
     assert int(erasing.draw(drawing(epoch=3)).height[0]) == 6
 

@@ -7,26 +7,33 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from residua.augment import (
+    BatchRandom,
     Crop,
-    Draw,
     Flip,
-    Normalisation,
+    Normalization,
     Pipeline,
     RandAugment,
     TrivialAugment,
     enhance,
 )
 from residua.augment.geometric import compose, resample
-from residua.augment.policy import MOVES, OPERATIONS, RECOLOURINGS, Moved, Policy, Recoloured
-from residua.schedule import Clock, Phases
+from residua.augment.policy import (
+    COLOR_OPS,
+    GEOMETRIC_OPS,
+    OPERATIONS,
+    Policy,
+    SampledAffine,
+    SampledColorOps,
+)
+from residua.schedules import Phases, TrainingProgress
 
 COUNT, SIDE = 8, 32
 GREY = 1 / 255
 
 
-def drawing(seed: int = 0, count: int = COUNT, epoch: int = 0) -> Draw:
+def drawing(seed: int = 0, count: int = COUNT, epoch: int = 0) -> BatchRandom:
     generator = torch.Generator().manual_seed(seed)
-    return Draw(generator, torch.arange(count), SIDE, SIDE, Clock(epoch, 10, 1))
+    return BatchRandom(generator, torch.arange(count), SIDE, SIDE, TrainingProgress(epoch, 10, 1))
 
 
 def pictures(count: int = COUNT) -> Tensor:
@@ -77,20 +84,22 @@ def test_colour_operations_equal_pillow(ours, strength, theirs) -> None:  # type
 
 
 def test_every_image_gets_its_own_operation_and_strength() -> None:
-    count = 5 * len(RECOLOURINGS)
+    count = 5 * len(COLOR_OPS)
     images = pictures(count) / 255
     generator = torch.Generator().manual_seed(4)
-    choice = torch.randint(0, len(RECOLOURINGS), (count,), generator=generator)
+    choice = torch.randint(0, len(COLOR_OPS), (count,), generator=generator)
     strength = torch.rand(count, generator=generator) * 2
-    ours = enhance.recoloured(images, choice, strength, RECOLOURINGS)
+    ours = enhance.apply_color_ops(images, choice, strength, COLOR_OPS)
     for n in range(count):
-        alone = RECOLOURINGS[choice[n]](images[n : n + 1], strength[n].view(1, 1, 1, 1))
-        torch.testing.assert_close(ours[n : n + 1], alone, atol=1e-6, rtol=0)
-    same = enhance.recoloured(images, torch.zeros(count, dtype=torch.long), strength, RECOLOURINGS)
+        exclusive_lock = COLOR_OPS[choice[n]](images[n : n + 1], strength[n].view(1, 1, 1, 1))
+        torch.testing.assert_close(ours[n : n + 1], exclusive_lock, atol=1e-6, rtol=0)
+    same = enhance.apply_color_ops(
+        images, torch.zeros(count, dtype=torch.long), strength, COLOR_OPS
+    )
     assert torch.equal(same, images)
 
 
-@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("move", GEOMETRIC_OPS)
 def test_moves_equal_pillow(move: str) -> None:
     """Pillow's corner is the corner of a pixel, ours its middle; its edges are read otherwise."""
     policy, strength = RandAugment(), 0.6
@@ -102,10 +111,10 @@ def test_moves_equal_pillow(move: str) -> None:
         "translate_y": (1, 0, 0, 0, 1, share),
     }
     images = pictures()
-    choice = torch.full((COUNT,), MOVES.index(move))
+    choice = torch.full((COUNT,), GEOMETRIC_OPS.index(move))
     matrices = policy.moves(choice, torch.full((COUNT,), strength), drawing())
-    ours = resample(images, matrices, "zero", integral=False)
-    inside = resample(torch.ones_like(images), matrices, "zero", integral=False) > 0.999
+    ours = resample(images, matrices, "zero", pixel_exact=False)
+    inside = resample(torch.ones_like(images), matrices, "zero", pixel_exact=False) > 0.999
     compared = 0
     for image, mine, shown in zip(images, ours, inside, strict=True):
         picture, bilinear = pillow(image), Image.Resampling.BILINEAR
@@ -128,19 +137,19 @@ def test_moves_equal_pillow(move: str) -> None:
 @pytest.mark.parametrize("policy", [RandAugment(number=3, magnitude=20), TrivialAugment()])
 def test_one_draw_makes_the_moves_and_the_colours(policy: Policy) -> None:
     count = 3000
-    moved, recoloured = policy.parts(drawing(count=count))
-    assert isinstance(moved, Moved)
-    assert isinstance(recoloured, Recoloured)
-    slots = recoloured.choice.shape[1]
-    assert recoloured.choice.shape == recoloured.strength.shape == (count, slots)
+    moved, apply_color_ops = policy.parts(drawing(count=count))
+    assert isinstance(moved, SampledAffine)
+    assert isinstance(apply_color_ops, SampledColorOps)
+    slots = apply_color_ops.choice.shape[1]
+    assert apply_color_ops.choice.shape == apply_color_ops.strength.shape == (count, slots)
     still = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
     moves = ~torch.isclose(moved.matrices_drawn, still, atol=1e-6).flatten(1).all(1)
-    colours = (recoloured.choice > 0).any(1)
+    colors = (apply_color_ops.choice > 0).any(1)
     if slots == 1:
-        assert not (moves & colours).any()
+        assert not (moves & colors).any()
         assert float(moves.float().mean()) == pytest.approx(5 / 14 * 30 / 31, abs=0.04)
-    for place in range(1, len(RECOLOURINGS)):
-        share = float((recoloured.choice == place).float().mean())
+    for place in range(1, len(COLOR_OPS)):
+        share = float((apply_color_ops.choice == place).float().mean())
         assert share == pytest.approx(1 / len(OPERATIONS), abs=0.015)
     again = policy.parts(drawing(count=count))
     assert torch.equal(again[0].matrices_drawn, moved.matrices_drawn)  # type: ignore[attr-defined]
@@ -151,11 +160,11 @@ def test_one_draw_makes_the_moves_and_the_colours(policy: Policy) -> None:
 def test_operations_in_turn_equal_a_loop() -> None:
     """The same draws, one image and one operation at a time; moves before colours."""
     count, policy = 60, RandAugment(number=3, magnitude=15)
-    moved, recoloured = policy.parts(drawing(count=count))
-    assert isinstance(moved, Moved)
-    assert isinstance(recoloured, Recoloured)
+    moved, apply_color_ops = policy.parts(drawing(count=count))
+    assert isinstance(moved, SampledAffine)
+    assert isinstance(apply_color_ops, SampledColorOps)
     images = pictures(count) / 255
-    ours = recoloured.apply(images, recoloured.draw(drawing()))
+    ours = apply_color_ops.apply(images, apply_color_ops.draw(drawing()))
     replay = drawing(count=count)
     choices = (replay.uniform(columns=3) * len(OPERATIONS)).long()
     signs = torch.where(replay.uniform(columns=3) < 0.5, -1.0, 1.0)
@@ -164,20 +173,20 @@ def test_operations_in_turn_equal_a_loop() -> None:
         matrix, image = torch.eye(3), images[n : n + 1]
         for choice, sign in zip(choices[n], signs[n], strict=True):
             signed = sign[None] * 0.5
-            if choice < len(MOVES):
+            if choice < len(GEOMETRIC_OPS):
                 rows = policy.moves(choice[None], signed, replay)[0]
                 matrix = matrix @ torch.cat([rows, torch.tensor([[0.0, 0, 1]])])
             else:
-                colour = choice[None] - len(MOVES)
-                amount = policy.amounts(colour, signed).view(1, 1, 1, 1)
-                image = RECOLOURINGS[colour](image, amount)
+                color = choice[None] - len(GEOMETRIC_OPS)
+                amount = policy.amounts(color, signed).view(1, 1, 1, 1)
+                image = COLOR_OPS[color](image, amount)
         torch.testing.assert_close(moved.matrices_drawn[n], matrix[:2], atol=1e-4, rtol=0)
         torch.testing.assert_close(ours[n : n + 1], image, atol=1e-6, rtol=0)
 
 
 def test_strengths_are_those_of_the_papers() -> None:
-    choice = torch.arange(len(RECOLOURINGS))
-    names = [operation.__name__ for operation in RECOLOURINGS]
+    choice = torch.arange(len(COLOR_OPS))
+    names = [operation.__name__ for operation in COLOR_OPS]
     for policy, factor, bits in ((RandAugment(), 1.9, 4), (TrivialAugment(), 1.99, 2)):
         most = policy.amounts(choice, torch.ones(len(choice)))
         least = policy.amounts(choice, -torch.ones(len(choice)))
@@ -194,7 +203,7 @@ def test_strengths_are_those_of_the_papers() -> None:
 
 
 def test_a_magnitude_follows_its_schedule_and_has_a_top() -> None:
-    policy = RandAugment(magnitude=Phases(until=(3,), numbers=(0, 15)))
+    policy = RandAugment(magnitude=Phases(boundaries=(3,), values=(0, 15)))
     assert float(policy.strengths(drawing(epoch=2)).max()) == 0
     assert float(policy.strengths(drawing(epoch=3)).min()) == 0.5
     with pytest.raises(ValidationError, match="between 0 and 30"):
@@ -203,23 +212,23 @@ def test_a_magnitude_follows_its_schedule_and_has_a_top() -> None:
 
 def test_moves_join_the_single_reading_and_colours_follow_it() -> None:
     images, labels = pictures(), torch.arange(COUNT)
-    policy, normalisation = RandAugment(magnitude=25), Normalisation((0.5,) * 3, (0.25,) * 3)
+    policy, normalization = RandAugment(magnitude=25), Normalization((0.5,) * 3, (0.25,) * 3)
     operations = (Crop(padding=4), policy, Flip())
-    ours, _ = Pipeline(operations, normalisation, COUNT)(images, labels, drawing(7))
+    ours, _ = Pipeline(operations, normalization, COUNT)(images, labels, drawing(7))
     draw = drawing(7)
-    moved, recoloured = policy.parts(draw)
-    assert isinstance(moved, Moved)
-    assert isinstance(recoloured, Recoloured)
+    moved, apply_color_ops = policy.parts(draw)
+    assert isinstance(moved, SampledAffine)
+    assert isinstance(apply_color_ops, SampledColorOps)
     crop, flip = Crop(padding=4).matrices(draw), Flip().matrices(draw)
     matrices = compose(compose(crop, moved.matrices_drawn), flip)
-    read = resample(images, matrices, "zero", integral=False) / 255
-    wanted = normalisation(recoloured.apply(read, recoloured.draw(draw)) * 255)
+    read = resample(images, matrices, "zero", pixel_exact=False) / 255
+    wanted = normalization(apply_color_ops.apply(read, apply_color_ops.draw(draw)) * 255)
     torch.testing.assert_close(ours, wanted, atol=1e-4, rtol=0)
-    assert not torch.allclose(ours, normalisation(read * 255), atol=0.1)
+    assert not torch.allclose(ours, normalization(read * 255), atol=0.1)
 
 
 def test_policies_survive_json_by_their_kind() -> None:
-    from residua.recipe import Recipe
+    from residua.recipes.recipe import Recipe
 
     recipe = Recipe(augmentation=(RandAugment(number=1), TrivialAugment(mode="reflect")))
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from speed import plain
 
-from residua.bench import plain
 from residua.data.shapes import generate
 
 PIXELS = generate(3, stream=0).images[2]

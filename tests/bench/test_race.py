@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from speed.contender import Contender
+from speed.figures import Bench
+from speed.product import products
+from speed.race import Effort, race
 
 from residua import UserError
-from residua.bench.contender import Contender
-from residua.bench.figures import Bench
-from residua.bench.product import products
-from residua.bench.race import Effort, race
 from residua.cli import main
-from residua.recipe import Recipe
+from residua.recipes.recipe import Recipe
 
 PROGRAM = '''"""Writes down who took a step, and when. And more."""
 import os
@@ -21,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-from residua.bench.serve import serve
+from speed.serve import serve
 
 
 def loop(recipe, track):

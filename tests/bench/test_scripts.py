@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from speed.systems import system
 
-from residua.bench.systems import system
 from residua.models import training_flops
-from residua.recipe import Recipe
-from residua.setting import prepare
+from residua.recipes.recipe import Recipe
+from residua.training.session import build_session
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -20,14 +20,14 @@ def script(name: str) -> dict[str, Any]:
 
 
 def test_the_parts_of_a_step_are_told_apart(tiny: Callable[..., Recipe]) -> None:
-    setting, _ = prepare(tiny())
-    shares = script("profile_step")["shares"](setting, 2)
+    session, _ = build_session(tiny())
+    shares = script("profile_step")["shares"](session, 2)
     assert sum(shares.values()) == pytest.approx(1)
     assert all(share > 0 for share in shares.values())
     without = tiny(
         augmentation=[], architecture__activation="silu", architecture__pooling={"kind": "max"}
     )
-    lighter = script("profile_step")["shares"](prepare(without)[0], 2)
+    lighter = script("profile_step")["shares"](build_session(without)[0], 2)
     assert lighter["activation"] > 0
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from speed import keep, tables
+from speed.figures import Bench, Lap, Race, Racer, Start, ratio
+from speed.systems import RESNET20, comparable, system
 
-from residua.bench import keep, tables
-from residua.bench.figures import Bench, Lap, Race, Racer, Start, ratio
-from residua.bench.systems import RESNET20, comparable, system
 from residua.data import Shapes100
 from residua.models import training_flops
 

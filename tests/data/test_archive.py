@@ -130,12 +130,12 @@ def test_home_is_root_else_environment_else_cache(
     monkeypatch.setenv("RESIDUA_DATA", str(tmp_path / "env"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert archive.home(Path("~/data")) == tmp_path / "data"
-    assert archive.home() == tmp_path / "env"
+    assert archive.data_root(Path("~/data")) == tmp_path / "data"
+    assert archive.data_root() == tmp_path / "env"
     monkeypatch.delenv("RESIDUA_DATA")
-    assert archive.home() == tmp_path / "cache" / "residua"
+    assert archive.data_root() == tmp_path / "cache" / "residua"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert archive.home() == tmp_path / ".cache" / "residua"
+    assert archive.data_root() == tmp_path / ".cache" / "residua"
 
 
 def test_verify_tells_right_wrong_and_missing(tmp_path: Path) -> None:
@@ -204,6 +204,6 @@ def test_cifar100_verifies(cifar100_root: Path) -> None:
 
 @pytest.mark.cifar100
 def test_limited_cifar100_has_every_class_alike(cifar100: Splits) -> None:
-    for split in (cifar100.train.limited(300), cifar100.test.limited(300)):
+    for split in (cifar100.train.subsample(300), cifar100.test.subsample(300)):
         assert split.labels.bincount(minlength=100).tolist() == [3] * 100
         assert torch.unique(split.images.flatten(1), dim=0).shape[0] == 300

@@ -51,9 +51,9 @@ def test_val_stands_in_for_test_and_is_the_holdout_beside_it(divided: Path) -> N
     with pytest.raises(UserError, match="holdout of its own"):
         Folder(path=divided, size=8, holdout=2).load(seed=0)
     (divided / "test").rename(divided / "unused")
-    alone = Folder(path=divided, size=8).load(seed=0)
-    assert alone.holdout is None
-    assert values(alone.test.images) == [77]
+    exclusive_lock = Folder(path=divided, size=8).load(seed=0)
+    assert exclusive_lock.holdout is None
+    assert values(exclusive_lock.test.images) == [77]
 
 
 def test_an_undivided_folder_is_divided_alike_whatever_the_seed(tmp_path: Path) -> None:

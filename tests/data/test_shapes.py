@@ -58,7 +58,7 @@ def test_colour_alone_does_not_tell_the_class(default: Splits) -> None:
     """A nearest class mean over all pixels stays under 15 %."""
     train, test = (
         (part.images.float().flatten(1), part.labels)
-        for part in (default.train.limited(4000), default.test.limited(1000))
+        for part in (default.train.subsample(4000), default.test.subsample(1000))
     )
     means = torch.stack([train[0][train[1] == label].mean(0) for label in range(100)])
     correct = (torch.cdist(test[0], means).argmin(1) == test[1]).float().mean()

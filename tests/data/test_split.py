@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from residua.data import Shapes100, Split, Splits, hold_out, statistics
-from residua.data.source import Source
+from residua.data import Shapes100, Split, Splits, channel_stats, hold_out
+from residua.data.dataset import Dataset
 from residua.errors import UserError
 
 LABELS = st.lists(st.integers(0, 6), min_size=2, max_size=80)
@@ -43,9 +43,9 @@ def test_holdout_is_a_stratified_ordered_division(
 @given(labels=LABELS, n=st.integers(1, 100))
 def test_limited_is_at_most_n_the_same_each_time(labels: list[int], n: int) -> None:
     split = numbered(labels)
-    limited = split.limited(n)
+    limited = split.subsample(n)
     assert len(limited) == min(n, len(labels))
-    assert places(limited) == places(split.limited(n))
+    assert places(limited) == places(split.subsample(n))
     assert (limited is split) == (n >= len(labels))
 
 
@@ -101,7 +101,7 @@ def test_split_refuses_what_does_not_fit(images: torch.Tensor, labels: torch.Ten
 
 def test_statistics_agree_with_float64() -> None:
     split = Shapes100(train=300, test=1).read().train
-    exact = statistics(split)
+    exact = channel_stats(split)
     values = split.images.double() / 255
     assert torch.allclose(torch.tensor(exact.mean).double(), values.mean((0, 2, 3)), atol=1e-6)
     assert torch.allclose(
@@ -111,14 +111,14 @@ def test_statistics_agree_with_float64() -> None:
 
 def test_statistics_are_exact_where_they_are_simple() -> None:
     split = numbered([0, 0])
-    assert statistics(split).mean == (0.5 / 255,) * 3
-    assert statistics(split).std == (0.5 / 255,) * 3
-    assert statistics(split.subset([1])).std == (0.0,) * 3
+    assert channel_stats(split).mean == (0.5 / 255,) * 3
+    assert channel_stats(split).std == (0.5 / 255,) * 3
+    assert channel_stats(split.subset([1])).std == (0.0,) * 3
     with pytest.raises(ValueError, match="without images"):
-        statistics(split.subset([]))
+        channel_stats(split.subset([]))
 
 
-class Made(Source):
+class Made(Dataset):
     own_holdout: bool = False
 
     @property
@@ -151,7 +151,7 @@ def test_load_refuses_a_holdout_too_large_or_twice() -> None:
 
 @pytest.mark.cifar100
 def test_cifar100_statistics_are_the_published_ones(cifar100: Splits) -> None:
-    found = statistics(cifar100.train)
+    found = channel_stats(cifar100.train)
     mean = (0.50707516, 0.48654887, 0.44091784)
     std = (0.26733429, 0.25643846, 0.27615047)
     assert all(math.isclose(a, b, abs_tol=5e-9) for a, b in zip(found.mean, mean, strict=True))

@@ -4,14 +4,16 @@ import json
 import sys
 from pathlib import Path
 
-from residua.recipe_forms import validated
-from residua.training import Stepped, resume, train
+from residua.recipes.loading import parse_recipe
+from residua.training.loop import StepFinished, resume, train
 
 
 def main(run: str, recipe: str | None = None) -> None:
-    events = train(validated(json.loads(Path(recipe).read_text())), run) if recipe else resume(run)
+    events = (
+        train(parse_recipe(json.loads(Path(recipe).read_text())), run) if recipe else resume(run)
+    )
     for event in events:
-        print(event.step if isinstance(event, Stepped) else type(event).__name__, flush=True)
+        print(event.step if isinstance(event, StepFinished) else type(event).__name__, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import targets
 import torch
 from safetensors.torch import save
 
-from residua import recipes
+from residua.recipes import built_in as recipes
 
 RECIPES = [targets.TINY, *(recipes.built_in(n).model_dump(mode="json") for n in recipes.names())]
 RECORD = {

@@ -13,14 +13,14 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from residua import evidence
 from residua.data import archive, download
 from residua.errors import UserError
-from residua.recipe import Recipe
-from residua.recipe_forms import resolve, validated
-from residua.run import Run
-from residua.setting import prepare
-from residua.state import State, _digest
+from residua.recipes.loading import parse_recipe, resolve
+from residua.recipes.recipe import Recipe
+from residua.runs import artifacts as artifacts
+from residua.runs.run import Run
+from residua.training.session import build_session
+from residua.training.state import TrainingState, _digest
 
 HOME = Path(tempfile.mkdtemp(prefix="residua-fuzz-"))
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
@@ -29,14 +29,14 @@ TINY = {
     "data": {"kind": "shapes100", "train": 20, "test": 10},
     "augmentation": [{"kind": "crop", "padding": 2}, {"kind": "flip"}, {"kind": "cutmix"}],
     "architecture": {
-        "stem": {"kind": "convolution", "width": 2},
+        "stem": {"kind": "conv", "width": 2},
         "depths": [1],
         "widths": [2],
         "attention": {"kind": "cbam", "reduction": 1},
     },
-    "optimizer": {"kind": "sgd", "lr": {"kind": "phases", "until": [1], "numbers": [0.1, 0.2]}},
+    "optimizer": {"kind": "sgd", "lr": {"kind": "phases", "boundaries": [1], "values": [0.1, 0.2]}},
     "image_size": {"kind": "linear", "start": 16, "end": 32},
-    "average": {"kind": "swa", "start": 1},
+    "weight_average": {"kind": "swa", "start_epoch": 1},
     "epochs": 2,
     "batch_size": 10,
     "device": "cpu",
@@ -44,8 +44,8 @@ TINY = {
 
 
 @functools.cache
-def state() -> State:
-    return prepare(validated(TINY))[1]
+def state() -> TrainingState:
+    return build_session(parse_recipe(TINY))[1]
 
 
 @functools.cache
@@ -58,9 +58,9 @@ def run() -> Run:
 def tree(content: object) -> None:
     """The fields of a recipe."""
     with suppress(UserError):
-        recipe = validated(content)
+        recipe = parse_recipe(content)
         assert isinstance(recipe, Recipe)
-        assert validated(json.loads(recipe.model_dump_json())) == recipe
+        assert parse_recipe(json.loads(recipe.model_dump_json())) == recipe
 
 
 def recipe_file(content: bytes, suffix: str) -> None:
@@ -147,8 +147,8 @@ def signed(tensors: dict[str, Tensor], rest: str) -> bytes:
 def proof(content: bytes) -> None:
     """Evidence of a run."""
     for name in ("samples", "predictions", "filters"):
-        (run().evidence / f"{name}.safetensors").write_bytes(content)
-    for read in (evidence.samples, evidence.predictions, evidence.filters):
+        (run().artifacts / f"{name}.safetensors").write_bytes(content)
+    for read in (artifacts.samples, artifacts.predictions, artifacts.filters):
         with suppress(UserError):
             read(run())
 

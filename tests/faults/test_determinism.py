@@ -12,10 +12,10 @@ from test_training import EVERYTHING
 from torch import Tensor
 
 from residua.errors import UserError
-from residua.recipe import Recipe
-from residua.run import Run
-from residua.setting import Setting
-from residua.training import resume, train
+from residua.recipes.recipe import Recipe
+from residua.runs.run import Run
+from residua.training.loop import resume, train
+from residua.training.session import TrainingSession
 
 Tiny = Callable[..., Recipe]
 
@@ -67,21 +67,21 @@ def test_the_switch_is_off_again_for_the_next_training(tiny: Tiny, tmp_path: Pat
 def test_an_operation_that_cannot_be_deterministic_is_named(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = Setting.run
+    plain = TrainingSession.run
 
-    def unruly(self: Setting, images: Tensor) -> Tensor:
+    def unruly(self: TrainingSession, images: Tensor) -> Tensor:
         places = torch.zeros(2, dtype=torch.int64)
         torch.zeros(2).put_(places, torch.tensor([1.0, 2.0]))
         return plain(self, images)
 
-    monkeypatch.setattr(Setting, "run", unruly)
+    monkeypatch.setattr(TrainingSession, "run", unruly)
     with pytest.raises(UserError, match="deterministic: put_ has no deterministic form"):
         list(train(tiny(deterministic=True), tmp_path / "run"))
 
 
 def test_going_on_under_other_conditions_is_said(tiny: Tiny, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    list(train(tiny(), run, lambda clock: clock.step >= 2))
+    list(train(tiny(), run, lambda progress: progress.step >= 2))
     file = run / "environment.json"
     before = json.loads(file.read_text())
     others = before | {

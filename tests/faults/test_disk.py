@@ -19,10 +19,10 @@ from processes import following, residua, write_recipe
 
 import residua as package
 from residua.errors import UserError
-from residua.evidence import filters
-from residua.recipe import Recipe
-from residua.run import Run
-from residua.training import EpochDone, Finished, Started, Stepped, resume, train
+from residua.recipes.recipe import Recipe
+from residua.runs.artifacts import filters
+from residua.runs.run import Run
+from residua.training.loop import EpochFinished, Finished, Started, StepFinished, resume, train
 
 Tiny = Callable[..., Recipe]
 
@@ -70,7 +70,7 @@ def test_a_full_disk_ends_in_one_line_and_loses_nothing(
     place.mkdir()
     with disk(place) as fill, pytest.raises(UserError) as caught:  # noqa: PT012
         for event in train(tiny(epochs=4), place / "run"):
-            if isinstance(event, EpochDone) and event.record["epoch"] == 2:
+            if isinstance(event, EpochFinished) and event.record["epoch"] == 2:
                 fill()
     said = str(caught.value)
     assert f"the run {place}/run cannot be written: " in said
@@ -126,7 +126,7 @@ def test_a_read_only_directory_is_a_clear_error_and_loses_nothing(
 ) -> None:
     list(train(tiny(), tmp_path / "whole"))
     run = open_path / "run"
-    list(train(tiny(), run, lambda clock: clock.step >= 6))
+    list(train(tiny(), run, lambda progress: progress.step >= 6))
     with forbidden(open_path):
         with pytest.raises(UserError, match="run cannot be written: Permission denied"):
             list(resume(run))
@@ -137,7 +137,7 @@ def test_a_read_only_directory_is_a_clear_error_and_loses_nothing(
             if isinstance(event, Started):
                 denied = forbidden(run)
                 denied.__enter__()
-            if isinstance(event, Stepped) and event.step == 7:
+            if isinstance(event, StepFinished) and event.step == 7:
                 assert not os.access(run, os.W_OK, effective_ids=True)
     denied.__exit__(None, None, None)
     list(resume(run))
@@ -148,7 +148,7 @@ def test_a_run_that_vanishes_is_said_and_not_made_again(tiny: Tiny, tmp_path: Pa
     run = tmp_path / "run"
     with pytest.raises(UserError, match="cannot be written: No such file or directory"):  # noqa: PT012
         for event in train(tiny(), run):
-            if isinstance(event, Stepped) and event.step == 5:
+            if isinstance(event, StepFinished) and event.step == 5:
                 shutil.rmtree(run)
     assert not run.exists()
 
@@ -180,7 +180,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_taken(
     recipe = tiny(epochs=4)
     list(train(recipe, tmp_path / "whole"))
     run = tmp_path / "run"
-    list(train(recipe, run, lambda clock: clock.epoch >= 2))
+    list(train(recipe, run, lambda progress: progress.epoch >= 2))
     last = Run.open(run).saved[-1]
     damage(last)
     with pytest.warns(UserWarning, match=rf"{last.name} is damaged.*the checkpoint before it is"):
@@ -198,7 +198,7 @@ def test_killed_between_the_best_checkpoint_and_its_step(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("residua.run._link", killed)
+    monkeypatch.setattr("residua.runs.run._link", killed)
     with pytest.raises(KeyboardInterrupt):
         list(train(tiny(), tmp_path / "run"))
     monkeypatch.undo()
@@ -208,7 +208,7 @@ def test_killed_between_the_best_checkpoint_and_its_step(
 
 def test_without_a_sound_checkpoint_nothing_is_overwritten(tiny: Tiny, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    list(train(tiny(), run, lambda clock: clock.step >= 6))
+    list(train(tiny(), run, lambda progress: progress.step >= 6))
     log = (run / "log.jsonl").read_bytes()
     for checkpoint in Run.open(run).saved:
         cut(checkpoint)
@@ -224,7 +224,7 @@ def test_without_a_sound_checkpoint_nothing_is_overwritten(tiny: Tiny, tmp_path:
 def test_a_damaged_best_checkpoint_is_said_and_the_last_stands_in(
     tiny: Tiny, tmp_path: Path
 ) -> None:
-    rates = {"kind": "phases", "until": [2], "numbers": [0.1, 30.0]}
+    rates = {"kind": "phases", "boundaries": [2], "values": [0.1, 30.0]}
     run = tmp_path / "run"
     *_, end = train(tiny(epochs=4, optimizer__lr=rates, save_every=4), run)
     assert isinstance(end, Finished)
@@ -241,8 +241,8 @@ def test_a_damaged_best_checkpoint_is_said_and_the_last_stands_in(
 
 def test_damaged_filters_are_said_and_the_training_goes_on(tiny: Tiny, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    list(train(tiny(), run, lambda clock: clock.epoch >= 1))
-    cut(run / "evidence/filters.safetensors")
+    list(train(tiny(), run, lambda progress: progress.epoch >= 1))
+    cut(run / "artifacts/filters.safetensors")
     with pytest.warns(UserWarning, match="is damaged.*the filters are kept anew"):
         list(resume(run))
     assert list(filters(Run.open(run))) == [2, 3]
@@ -251,7 +251,7 @@ def test_damaged_filters_are_said_and_the_training_goes_on(tiny: Tiny, tmp_path:
 def test_a_torn_last_line_of_the_log_is_passed_over(tiny: Tiny, tmp_path: Path) -> None:
     list(train(tiny(), tmp_path / "whole"))
     run = tmp_path / "run"
-    list(train(tiny(), run, lambda clock: clock.epoch >= 2))
+    list(train(tiny(), run, lambda progress: progress.epoch >= 2))
     log = run / "log.jsonl"
     whole = log.read_bytes()
     for torn in (b'{"epoch": 3, "st', b"\x00" * 300, '{"é'.encode()[:-1], whole.splitlines()[1]):
@@ -291,7 +291,7 @@ def test_a_second_process_is_refused(tiny: Tiny, tmp_path: Path) -> None:
 
 def test_a_beginning_is_held_too(tmp_path: Path, tiny: Tiny) -> None:
     run = Run.create(tmp_path / "run")
-    with run.held(), pytest.raises(UserError, match="another process is at work on"):
+    with run.locked(), pytest.raises(UserError, match="another process is at work on"):
         next(train(tiny(), tmp_path / "run"))
 
 
@@ -346,7 +346,7 @@ def test_a_clock_that_goes_backwards_changes_nothing(
     monkeypatch.setattr(time, "time_ns", lambda: int(1e9 * earlier()))
     for stop in (5, 10):
         begin = resume if run.exists() else (lambda *words: train(tiny(epochs=4), *words))
-        list(begin(run, lambda clock, stop=stop: clock.step >= stop))
+        list(begin(run, lambda progress, stop=stop: progress.step >= stop))
         for place, checkpoint in enumerate(Run.open(run).saved):
             os.utime(checkpoint, (1e9 - 3600 * place,) * 2)
     assert Run.open(run).step == 10
@@ -374,7 +374,7 @@ def test_nothing_goes_by_the_time_of_day() -> None:
 def test_checkpoints_tell_their_contents_not_only_their_size(tiny: Tiny, tmp_path: Path) -> None:
     """A damage that safetensors itself does not see."""
     run = tmp_path / "run"
-    list(train(tiny(), run, lambda clock: clock.epoch >= 1))
+    list(train(tiny(), run, lambda progress: progress.epoch >= 1))
     last = Run.open(run).saved[-1]
     content = last.read_bytes()
     last.write_bytes(content.replace(b'\\"step\\": 4', b'\\"step\\": 5'))

@@ -12,36 +12,36 @@ from equal_runs import assert_equal_runs
 from test_training import EVERYTHING, SHARP
 from torch import Tensor, nn
 
-from residua import training
-from residua.device import remedy
+from residua.devices import error_advice
 from residua.errors import UserError
-from residua.recipe import Recipe
-from residua.run import Run
-from residua.schedule import Clock
-from residua.setting import Setting, prepare
-from residua.state import State, read
-from residua.training import (
-    EpochDone,
+from residua.recipes.recipe import Recipe
+from residua.runs.run import Run
+from residua.schedules import TrainingProgress
+from residua.training.loop import (
+    EpochFinished,
     Finished,
     RolledBack,
     Started,
-    Stepped,
+    StepFinished,
     Stopped,
     resume,
     step,
     train,
 )
+from residua.training.loop import loop as training
+from residua.training.session import TrainingSession, build_session
+from residua.training.state import TrainingState, read
 
 Tiny = Callable[..., Recipe]
 LATE = {
-    "optimizer__lr": {"kind": "phases", "until": [2], "numbers": [0.1, 1e20]},
-    "on_divergence": {"kind": "roll_back", "factor": 1e-11, "times": 2},
+    "optimizer__lr": {"kind": "phases", "boundaries": [2], "values": [0.1, 1e20]},
+    "on_divergence": {"kind": "roll_back", "factor": 1e-11, "max_rollbacks": 2},
     "epochs": 4,
 }
 """Diverges in epoch 3, with a rate of 1e20, and after one roll back, with 1e9; then 0.01."""
 
 
-def nth_call(number: int) -> Callable[[Clock], bool]:
+def nth_call(number: int) -> Callable[[TrainingProgress], bool]:
     """True at its n-th call, whatever the clock says: steps are taken twice after a roll back."""
     calls = iter(range(1, 10_000))
     return lambda _: next(calls) == number
@@ -49,7 +49,7 @@ def nth_call(number: int) -> Callable[[Clock], bool]:
 
 def test_a_loss_that_is_not_finite_stops_the_training(tiny: Tiny, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    rates = {"kind": "phases", "until": [1], "numbers": [0.1, 1e20]}
+    rates = {"kind": "phases", "boundaries": [1], "values": [0.1, 1e20]}
     with pytest.raises(UserError, match=r"not finite in epoch 2: lower .* roll_back"):
         list(train(tiny(optimizer__lr=rates), run))
     assert [record["epoch"] for record in Run.open(run).log] == [1]
@@ -61,7 +61,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tiny: Tiny, tmp_path: Path
 def test_a_training_rolls_back_and_goes_on_with_a_lower_rate(tiny: Tiny, tmp_path: Path) -> None:
     events = list(train(tiny(**LATE), tmp_path / "run"))
     backs = [event for event in events if isinstance(event, RolledBack)]
-    assert [(each.step, each.slowed) for each in backs] == [
+    assert [(each.step, each.lr_scale) for each in backs] == [
         (8, 1e-11),
         (8, pytest.approx(1e-22)),
     ]
@@ -105,7 +105,7 @@ def test_resumption_is_exact_through_roll_backs(
 def test_a_training_rolls_back_no_more_often_than_its_recipe_says(
     tiny: Tiny, tmp_path: Path
 ) -> None:
-    stubborn = LATE | {"on_divergence": {"kind": "roll_back", "factor": 0.9, "times": 2}}
+    stubborn = LATE | {"on_divergence": {"kind": "roll_back", "factor": 0.9, "max_rollbacks": 2}}
     with pytest.raises(UserError, match="not finite in epoch 3, after going back 2 times"):
         list(train(tiny(**stubborn), tmp_path / "run"))
     assert len(Run.open(tmp_path / "run").log) == 2
@@ -115,7 +115,7 @@ def test_a_damaged_checkpoint_is_not_rolled_back_to(tiny: Tiny, tmp_path: Path) 
     run, seen = tmp_path / "run", []
     with pytest.warns(UserWarning, match=r"step-00000008.* is damaged.*before it is"):  # noqa: PT031
         for event in train(tiny(**LATE), run):
-            if isinstance(event, Stepped) and event.step == 9 and not seen:
+            if isinstance(event, StepFinished) and event.step == 9 and not seen:
                 (run / "checkpoints/step-00000008.safetensors").write_bytes(b"")
             if isinstance(event, RolledBack):
                 seen.append(event.step)
@@ -129,7 +129,7 @@ def test_a_divergence_is_found_within_a_long_epoch(
     steps = []
     with pytest.raises(UserError, match="not finite in epoch 1"):  # noqa: PT012
         for event in train(tiny(optimizer__lr=1e20, batch_size=20), tmp_path / "run"):
-            if isinstance(event, Stepped):
+            if isinstance(event, StepFinished):
                 steps.append(event.step)
     assert steps[-1] in (2, 5)
 
@@ -143,14 +143,14 @@ def test_a_divergence_is_found_within_a_long_epoch(
     ],
 )
 def test_what_is_not_finite_at_an_epochs_end_is_never_saved(
-    what: Callable[[State], object],
+    what: Callable[[TrainingState], object],
     said: str,
     tiny: Tiny,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def taken(setting: Setting, state: State) -> Tensor:
-        loss = step(setting, state)
+    def taken(session: TrainingSession, state: TrainingState) -> Tensor:
+        loss = step(session, state)
         with torch.no_grad():
             if state.step == 8:
                 what(state)
@@ -165,12 +165,12 @@ def test_what_is_not_finite_at_an_epochs_end_is_never_saved(
 def test_an_evaluation_whose_loss_is_not_finite_is_a_divergence(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = Setting.evaluate
+    plain = TrainingSession.evaluate
 
-    def nowhere(self: Setting, *words: object) -> object:
+    def nowhere(self: TrainingSession, *words: object) -> object:
         return replace(plain(self, *words), loss=float("nan"))
 
-    monkeypatch.setattr(Setting, "evaluate", nowhere)
+    monkeypatch.setattr(TrainingSession, "evaluate", nowhere)
     with pytest.raises(UserError, match="the loss on the test set is not finite in epoch 1"):
         list(train(tiny(), tmp_path / "run"))
 
@@ -189,12 +189,12 @@ def scaled(by: float, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_gradients_that_overflow_in_float16_are_left_out_and_no_divergence(
     kind: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = tiny(precision="float16", optimizer={"kind": kind}, clip_norm=1.0)
+    recipe = tiny(precision="float16", optimizer={"kind": kind}, max_grad_norm=1.0)
     with scaled(2.0**127, monkeypatch):
-        setting, state = prepare(recipe)
+        session, state = build_session(recipe)
         before = {name: value.clone() for name, value in state.network.named_parameters()}
-        step(setting, state)
-        assert state.left_out == 1, "this scale overflows"
+        step(session, state)
+        assert state.skipped_steps == 1, "this scale overflows"
         for name, value in state.network.named_parameters():
             assert torch.equal(value, before[name]), name
         assert not state.optimizer.state, "no momentum of a step that was not taken"
@@ -219,13 +219,13 @@ def test_an_epoch_that_overflows_whole_is_warned_of(
 
 
 def test_steps_left_out_do_not_count_in_the_mean_gradient(tiny: Tiny, tmp_path: Path) -> None:
-    _, state = prepare(tiny(precision="float16"))
+    _, state = build_session(tiny(precision="float16"))
     one = torch.tensor(1.0)
     state.count(one, one, 10, torch.tensor([3.0, 4.0, 0.0, 0.0]))
     state.count(one, one, 10, torch.tensor([float("inf"), 4.0, 0.0, 0.0]))
     state.count(one, one, 10, torch.tensor([float("nan"), 4.0, 0.0, 0.0]))
     assert state.tally.tolist() == [30, 3, 30, 5, 1, 3, 4, 0, 0]
-    assert state.left_out == 2
+    assert state.skipped_steps == 2
 
 
 def test_float16_that_overflows_at_any_scale_is_a_divergence(
@@ -244,13 +244,15 @@ def test_a_full_device_names_what_helps(
     def full(*_: object) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
-    monkeypatch.setattr(Setting, "run", full)
-    with pytest.raises(UserError, match="step 1: the device is out of memory: `--accumulate 2`"):
+    monkeypatch.setattr(TrainingSession, "run", full)
+    with pytest.raises(
+        UserError, match="step 1: the device is out of memory: `--gradient-accumulation 2`"
+    ):
         list(train(tiny(), tmp_path / "run"))
     with pytest.raises(RuntimeError) as real:
         torch.empty(2**60)
-    assert "out of memory" in str(remedy(real.value))
-    assert remedy(RuntimeError("shapes do not match")) is None
+    assert "out of memory" in str(error_advice(real.value))
+    assert error_advice(RuntimeError("shapes do not match")) is None
 
 
 def without_statistics(network: nn.Module) -> None:
@@ -264,11 +266,15 @@ def without_statistics(network: nn.Module) -> None:
 def test_accumulated_gradients_are_those_of_the_whole_batch(parts: int, tiny: Tiny) -> None:
     """But for batch normalisation, which sees each part alone; and 64 = 13 + 13 + 13 + 13 + 12."""
     outcomes = []
-    for accumulate in (1, parts):
-        recipe = tiny(accumulate=accumulate, loss__label_smoothing=0.1, clip_norm=1.0)
-        setting, state = prepare(recipe)
+    for gradient_accumulation in (1, parts):
+        recipe = tiny(
+            gradient_accumulation=gradient_accumulation,
+            loss__label_smoothing=0.1,
+            max_grad_norm=1.0,
+        )
+        session, state = build_session(recipe)
         without_statistics(state.network)
-        losses = [float(step(setting, state)) for _ in range(5)]
+        losses = [float(step(session, state)) for _ in range(5)]
         outcomes.append((losses, state.tally, list(state.network.parameters())))
     (losses, tally, weights), (theirs, other, others) = outcomes
     assert losses == pytest.approx(theirs, rel=1e-5)
@@ -280,15 +286,15 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(parts: int, tiny: Ti
 def test_accumulation_takes_parts_through_the_network(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes, plain = [], Setting.run
+    sizes, plain = [], TrainingSession.run
 
-    def noted(self: Setting, images: Tensor) -> Tensor:
+    def noted(self: TrainingSession, images: Tensor) -> Tensor:
         sizes.append(len(images))
         return plain(self, images)
 
-    monkeypatch.setattr(Setting, "run", noted)
-    setting, state = prepare(tiny(accumulate=5))
-    step(setting, state)
+    monkeypatch.setattr(TrainingSession, "run", noted)
+    session, state = build_session(tiny(gradient_accumulation=5))
+    step(session, state)
     assert sizes == [13, 13, 13, 13, 12]
 
 
@@ -304,12 +310,12 @@ def test_a_stop_breaks_off_an_evaluation_and_resumption_is_exact(
     per_epoch = 0
     for event in train(recipe, tmp_path / "parts", lambda _: bool(asked)):
         if isinstance(event, Started):
-            per_epoch = event.setting.batches.steps_per_epoch
-        if isinstance(event, Stepped) and event.step == epoch * per_epoch:
+            per_epoch = event.session.sampler.steps_per_epoch
+        if isinstance(event, StepFinished) and event.step == epoch * per_epoch:
             asked.append("in the evaluation that follows")
         taken.append(event)
     assert taken[-1] == Stopped(epoch * per_epoch)
-    assert sum(isinstance(event, EpochDone) for event in taken) == epoch - 1
+    assert sum(isinstance(event, EpochFinished) for event in taken) == epoch - 1
     *_, end = resume(tmp_path / "parts")
     assert isinstance(end, Finished)
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
@@ -320,7 +326,7 @@ def test_a_stop_breaks_off_the_last_evaluations(tiny: Tiny, tmp_path: Path) -> N
     list(train(recipe, tmp_path / "whole"))
     asked = []
     for event in train(recipe, tmp_path / "parts", lambda _: bool(asked)):
-        if isinstance(event, EpochDone) and event.record["epoch"] == 2:
+        if isinstance(event, EpochFinished) and event.record["epoch"] == 2:
             asked.append("while the test set is evaluated")
     assert event == Stopped(6)
     assert Run.open(tmp_path / "parts").result is None
@@ -329,14 +335,14 @@ def test_a_stop_breaks_off_the_last_evaluations(tiny: Tiny, tmp_path: Path) -> N
 
 
 def test_an_end_after_an_epoch_comes_with_its_evaluation(tiny: Tiny, tmp_path: Path) -> None:
-    list(train(tiny(), tmp_path / "run", lambda clock: clock.epoch >= 2))
+    list(train(tiny(), tmp_path / "run", lambda progress: progress.epoch >= 2))
     assert "test_accuracy" in Run.open(tmp_path / "run").log[1]
 
 
 def test_steps_left_out_are_remembered(tiny: Tiny, tmp_path: Path) -> None:
-    _, state = prepare(tiny(precision="float16"))
-    state.left_out = 3
+    _, state = build_session(tiny(precision="float16"))
+    state.skipped_steps = 3
     state.save(tmp_path / "x")
-    state.left_out = 0
+    state.skipped_steps = 0
     state.load(tmp_path / "x")
-    assert state.left_out == 3
+    assert state.skipped_steps == 3

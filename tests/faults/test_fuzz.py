@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from sound import FILES, RECIPES, RECORD, REST, RESULT, samples, tar
 
-from residua import evidence
 from residua.errors import UserError
+from residua.runs import artifacts as artifacts
 
 fuzzed = settings(deadline=None, suppress_health_check=list(HealthCheck))
 """As many examples as the profile says; files are slow, and what is tried first is large."""
@@ -176,5 +176,5 @@ def test_what_is_changed_was_sound(monkeypatch: pytest.MonkeyPatch) -> None:
         targets.packed(FILES[targets.packed])
     targets.run().record("result.json", RESULT)
     assert targets.run().result == RESULT
-    (targets.run().evidence / "samples.safetensors").write_bytes(FILES[targets.proof])
-    assert evidence.samples(targets.run()) is not None
+    (targets.run().artifacts / "samples.safetensors").write_bytes(FILES[targets.proof])
+    assert artifacts.samples(targets.run()) is not None

@@ -15,15 +15,15 @@ from safetensors.torch import save
 from targets import signed
 
 import residua as package
-from residua import disk
+from residua import files
 from residua.cli import main
 from residua.errors import UserError
-from residua.recipe import Recipe
-from residua.recipe_forms import resolve, validated
-from residua.run import Run
-from residua.setting import prepare
-from residua.state import Damaged, State
-from residua.training import resume, train
+from residua.recipes.loading import parse_recipe, resolve
+from residua.recipes.recipe import Recipe
+from residua.runs.run import Run
+from residua.training.loop import resume, train
+from residua.training.session import build_session
+from residua.training.state import CorruptCheckpoint, TrainingState
 
 Tiny = Callable[..., Recipe]
 
@@ -81,7 +81,7 @@ BOMB = "a: &a [x, x]\n" + "".join(
         ("deep.json", "[" * 50_000),
         ("deep.toml", "x = " + "[" * 50_000),
         ("nested.json", '{"a":' * 60 + "1" + "}" * 60),
-        ("large.json", '{"a": "' + "x" * disk.LARGEST + '"}'),
+        ("large.json", '{"a": "' + "x" * files.LARGEST + '"}'),
         ("digits.yaml", "epochs: " + "9" * 5000),
         ("date.yaml", "epochs: 2024-99-99"),
     ],
@@ -99,9 +99,9 @@ def test_a_recipe_that_grows_when_read_is_refused_at_once(
 @pytest.mark.parametrize("name", ["../evil", "..", "/etc", "a/../b", "a\0b", "", ".hidden", "a\nb"])
 def test_a_name_is_no_path(name: str, tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name: "):
-        validated({"name": name})
+        parse_recipe({"name": name})
     run = tmp_path / "run"
-    list(train(tiny(), run, lambda clock: clock.step >= 2))
+    list(train(tiny(), run, lambda progress: progress.step >= 2))
     recipe = json.loads((run / "recipe.json").read_text()) | {"name": name}
     (run / "recipe.json").write_text(json.dumps(recipe))
     with pytest.raises(UserError, match="name: "):
@@ -114,7 +114,7 @@ LINKS = {
     ".log.jsonl.partial": "file",
     "checkpoints": "folder",
     "report": "folder",
-    "evidence": "folder",
+    "artifacts": "folder",
     "report/figures": "folder",
     "report/report.html": "file",
     "checkpoints/.step-00000004.safetensors.partial": "file",
@@ -130,7 +130,7 @@ def test_a_run_with_links_is_refused_and_nothing_outside_is_written(
     (outside / "folder/step-00000000.safetensors").write_text("precious")
     (outside / "file").write_text("precious")
     run = tmp_path / "run"
-    list(train(tiny(), run, lambda clock: clock.step >= 2))
+    list(train(tiny(), run, lambda progress: progress.step >= 2))
     link = run / place
     if link.is_dir():
         link.rename(tmp_path / "away")
@@ -152,20 +152,20 @@ def test_files_are_never_written_through_links(tmp_path: Path) -> None:
     precious.write_text("as it was")
     (tmp_path / "file").symlink_to(precious)
     (tmp_path / ".file.partial").symlink_to(precious)
-    disk.write(tmp_path / "file", "new")
+    files.write_atomic(tmp_path / "file", "new")
     assert not (tmp_path / "file").is_symlink()
     (tmp_path / "log").symlink_to(precious)
     with pytest.raises(OSError, match="symbolic links"):
-        disk.append(tmp_path / "log", "line")
+        files.append_line(tmp_path / "log", "line")
     assert precious.read_text() == "as it was"
 
 
 @pytest.fixture
-def state(tiny: Tiny) -> State:
-    return prepare(tiny())[1]
+def state(tiny: Tiny) -> TrainingState:
+    return build_session(tiny())[1]
 
 
-def contents(state: State) -> dict[str, torch.Tensor]:
+def contents(state: TrainingState) -> dict[str, torch.Tensor]:
     return {name: value.clone().contiguous() for name, value in state._tensors()}
 
 
@@ -176,14 +176,14 @@ def rest(**changes: object) -> str:
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_a_pickle_that_calls_itself_a_checkpoint_is_not_loaded(
-    protocol: int, state: State, marker: Path, tmp_path: Path
+    protocol: int, state: TrainingState, marker: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "step-00000000.safetensors"
     path.write_bytes(pickle.dumps({"network": Evil(marker)}, protocol))
-    with pytest.raises(Damaged):
+    with pytest.raises(CorruptCheckpoint):
         state.load(path)
     torch.save({"network": Evil(marker)}, path)
-    with pytest.raises(Damaged):
+    with pytest.raises(CorruptCheckpoint):
         state.load(path)
     assert not marker.exists()
 
@@ -209,24 +209,24 @@ def claim(shape: list[int], size: int) -> dict[str, object]:
     ],
 )
 def test_a_tensor_larger_than_its_file_is_refused(
-    content: bytes, state: State, tmp_path: Path
+    content: bytes, state: TrainingState, tmp_path: Path
 ) -> None:
     (tmp_path / "x").write_bytes(content)
-    with pytest.raises(Damaged):
+    with pytest.raises(CorruptCheckpoint):
         state.load(tmp_path / "x")
 
 
-def test_an_oversized_checkpoint_is_refused_unread(state: State, tmp_path: Path) -> None:
+def test_an_oversized_checkpoint_is_refused_unread(state: TrainingState, tmp_path: Path) -> None:
     """A terabyte of zeros takes no room on the disk, and would take all of the memory."""
     path = tmp_path / "x"
     path.write_bytes(header(a=claim([2**38], 2**40)))
     os.truncate(path, path.stat().st_size + 2**40)
-    with pytest.raises(Damaged, match="more than"):
+    with pytest.raises(CorruptCheckpoint, match="more than"):
         state.load(path)
 
 
 def test_checkpoints_with_a_right_checksum_and_wrong_contents_are_refused(
-    state: State, tmp_path: Path
+    state: TrainingState, tmp_path: Path
 ) -> None:
     """A checksum finds damage; whoever means harm makes a new one."""
     sound = contents(state)
@@ -262,7 +262,7 @@ def test_checkpoints_with_a_right_checksum_and_wrong_contents_are_refused(
         {"rollbacks": None},
     ):
         (tmp_path / "x").write_bytes(signed(sound, rest(**wrong)))
-        with pytest.raises(Damaged):
+        with pytest.raises(CorruptCheckpoint):
             state.load(tmp_path / "x")
     (tmp_path / "x").write_bytes(signed(sound, rest(scaler={"scale": 1.0})))
     with pytest.raises(UserError, match="another precision"):
@@ -310,9 +310,9 @@ def test_evidence_that_does_not_fit_together_is_refused(tiny: Tiny, tmp_path: Pa
         ("filters", {"epoch-x": torch.zeros(4, 3, 3, 3).half()}),
         ("filters", {"epoch-0001": torch.zeros(4, 3, 3, 3)}),
     ):
-        path = Run.open(run).evidence / f"{name}.safetensors"
+        path = Run.open(run).artifacts / f"{name}.safetensors"
         before = path.read_bytes()
-        found, said = disk.tensors(path, 2**30)
+        found, said = files.read_safetensors(path, 2**30)
         path.write_bytes(save(found | changes, said))
         with pytest.raises(UserError, match=f"{name}.safetensors is damaged"):
             _report(run)
@@ -321,7 +321,7 @@ def test_evidence_that_does_not_fit_together_is_refused(tiny: Tiny, tmp_path: Pa
 
 
 def _report(run: Path) -> None:
-    from residua.report import write_report
+    from residua.reports import write_report
 
     write_report(Run.open(run))
 
@@ -341,7 +341,7 @@ def test_errors_carry_no_codes_to_the_terminal(
 
 def test_the_command_line_answers_hostile_files_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "bomb.yaml").write_text(BOMB)
-    done = residua("train", tmp_path / "bomb.yaml", "--run", tmp_path / "run")
+    done = residua("train", tmp_path / "bomb.yaml", "--dir", tmp_path / "run")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()

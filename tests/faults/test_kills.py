@@ -78,7 +78,7 @@ def test_sigterm_saves_and_exits_0_within_seconds(
 ) -> None:
     whole, recipe, _ = undisturbed
     run = tmp_path / "run"
-    process = Process(run, "-m", "residua", "train", recipe, "--run", run)
+    process = Process(run, "-m", "residua", "train", recipe, "--dir", run)
     process.wait_for(lambda: process.logged() > 0)
     asked = time.monotonic()
     process.process.send_signal(signal.SIGTERM)

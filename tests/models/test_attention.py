@@ -5,19 +5,19 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from residua.models import CBAM, Architecture, Stem, StochasticDepth, set_clock, summarise
-from residua.models.attention import Attended
+from residua.models import CBAM, Architecture, ConvStem, StochasticDepth, set_progress, summarize
+from residua.models.attention import CBAMModule
 from residua.models.blocks import ResidualBlock
-from residua.schedule import Clock, Linear, Phases
+from residua.schedules import Linear, Phases, TrainingProgress
 
 IMAGES = torch.randn(3, 8, 5, 5, generator=torch.Generator().manual_seed(0))
-TINY = Architecture(stem=Stem(width=4), depths=(1, 1), widths=(4, 8))
+TINY = Architecture(stem=ConvStem(width=4), depths=(1, 1), widths=(4, 8))
 
 
 def test_cbam_equals_its_formula() -> None:
     torch.manual_seed(0)
     gate = CBAM(reduction=2, kernel=3).build(8)
-    assert isinstance(gate, Attended)
+    assert isinstance(gate, CBAMModule)
 
     def layers(pooled: torch.Tensor) -> torch.Tensor:
         return gate.excite(F.relu(gate.squeeze(pooled)))
@@ -34,9 +34,9 @@ def test_cbam_stands_at_the_end_of_every_branch_and_adds_no_depth() -> None:
     plain, attended = TINY, TINY.model_copy(update={"attention": CBAM()})
     network = attended.build(10)
     blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
-    assert all(isinstance(block.branch[-1], Attended) for block in blocks)
-    mine, theirs = summarise(network), summarise(plain.build(10))
-    assert mine.weighted_layers == theirs.weighted_layers
+    assert all(isinstance(block.branch[-1], CBAMModule) for block in blocks)
+    mine, theirs = summarize(network), summarize(plain.build(10))
+    assert mine.depth == theirs.depth
     assert mine.parameters > theirs.parameters
     assert Architecture.model_validate_json(attended.model_dump_json()) == attended
 
@@ -62,12 +62,12 @@ def test_images_are_left_out_whole_and_the_rest_is_scaled() -> None:
 
 
 def test_the_rate_rises_with_depth_and_follows_its_schedule() -> None:
-    rate = Phases(until=(2,), numbers=(0.4, Linear(start=0.2, end=0.2)))
+    rate = Phases(boundaries=(2,), values=(0.4, Linear(start=0.2, end=0.2)))
     deep = TINY.model_copy(update={"depths": (3, 1), "stochastic_depth": rate})
     network = deep.build(10)
     fading = [module for module in network.modules() if isinstance(module, StochasticDepth)]
     assert [module.p for module in fading] == pytest.approx([0.1, 0.2, 0.3, 0.4])
-    set_clock(network, Clock(2, 4, 1))
+    set_progress(network, TrainingProgress(2, 4, 1))
     assert [module.p for module in fading] == pytest.approx([0.05, 0.1, 0.15, 0.2])
     with pytest.raises(ValidationError, match="between 0 and 1"):
         Architecture(stochastic_depth=1.5)

@@ -15,29 +15,28 @@ from torch import nn
 from residua.models import (
     CBAM,
     Architecture,
-    Basic,
+    BasicBlock,
     Bottleneck,
+    ConvBlock,
+    ConvStem,
     MaxPool,
-    Plain,
-    PreActivation,
+    PreActBlock,
     Projection,
     SqueezeExcitation,
-    Stem,
-    Whitened,
+    WhiteningStem,
     ZeroPadding,
-    fit,
-    set_clock,
-    summarise,
-    wide,
+    set_progress,
+    summarize,
+    wide_resnet,
 )
-from residua.models.attention import SqueezeExcited
-from residua.models.blocks import ResidualBlock, Style
-from residua.models.parts import Dropout, convolution
+from residua.models.attention import SEModule
+from residua.models.blocks import LayerFactory, ResidualBlock
+from residua.models.layers import Dropout, convolution
 from residua.recipes import built_in
-from residua.schedule import Clock, Phases
+from residua.schedules import Phases, TrainingProgress
 
 RESNET18 = Architecture()
-TINY = Architecture(stem=Stem(width=4), depths=(1, 1), widths=(4, 8))
+TINY = Architecture(stem=ConvStem(width=4), depths=(1, 1), widths=(4, 8))
 
 
 @pytest.mark.parametrize(
@@ -54,13 +53,13 @@ TINY = Architecture(stem=Stem(width=4), depths=(1, 1), widths=(4, 8))
     ],
 )
 def test_parameters_and_depth(architecture: Architecture, parameters: int, layers: int) -> None:
-    summary = summarise(architecture.build(100))
+    summary = summarize(architecture.build(100))
     assert summary.parameters == summary.trainable == parameters
-    assert summary.weighted_layers == layers
+    assert summary.depth == layers
 
 
 def test_summary_of_resnet44_has_the_published_sizes() -> None:
-    summary = summarise(built_in("resnet44").architecture.build(100))
+    summary = summarize(built_in("resnet44").architecture.build(100))
     assert round(summary.parameters_mib, 2) == 114.56
     assert round(summary.input_mib, 2) == 0.01
     assert summary.multiply_adds == pytest.approx(1.46e9, rel=0.01)
@@ -68,7 +67,7 @@ def test_summary_of_resnet44_has_the_published_sizes() -> None:
 
 def test_resnext_groups_its_convolution() -> None:
     block = Bottleneck(groups=4, inner=1.0)
-    network = Architecture(depths=(1,), widths=(16,), stem=Stem(width=8), block=block).build(10)
+    network = Architecture(depths=(1,), widths=(16,), stem=ConvStem(width=8), block=block).build(10)
     grouped = [module for module in network.modules() if getattr(module, "groups", 1) == 4]
     assert [tuple(module.weight.shape) for module in grouped] == [(16, 4, 3, 3)]
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
@@ -101,14 +100,14 @@ def test_initialisation_scales() -> None:
             assert float(module.weight.detach().std()) == pytest.approx(
                 (2 / fan_out) ** 0.5, rel=0.1
             )
-    plain = RESNET18.model_copy(update={"initialisation": "torch"}).build(100)
+    plain = RESNET18.model_copy(update={"initialization": "torch"}).build(100)
     assert plain.stages[0][0].branch[0].weight.std().item() == pytest.approx(
         (1 / (3 * 64 * 9)) ** 0.5, rel=0.1
     )
 
 
-def style(**changes: object) -> Style:
-    return Style(**({"activation": "relu", "norm": torch.nn.BatchNorm2d, "shortcut": Projection(),
+def style(**changes: object) -> LayerFactory:
+    return LayerFactory(**({"activation": "relu", "norm": torch.nn.BatchNorm2d, "shortcut": Projection(),
                      "attention": None} | changes))  # type: ignore[arg-type]  # fmt: skip
 
 
@@ -116,13 +115,13 @@ IMAGES = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def test_basic_block() -> None:
-    block = Basic().build(4, 6, 2, style()).eval()
+    block = BasicBlock().build(4, 6, 2, style()).eval()
     first, norm1, _, second, norm2 = block.branch
     hidden = norm2(second(F.relu(norm1(first(IMAGES)))))
     wanted = F.relu(hidden + block.shortcut(IMAGES))
     torch.testing.assert_close(block(IMAGES), wanted)
     assert wanted.shape == (2, 6, 4, 4)
-    unactivated = Basic(activated=False).build(4, 4, 1, style()).eval()
+    unactivated = BasicBlock(activated=False).build(4, 4, 1, style()).eval()
     assert unactivated(IMAGES).min().item() < 0
     torch.testing.assert_close(unactivated(IMAGES), unactivated.branch(IMAGES) + IMAGES)
 
@@ -139,7 +138,7 @@ def test_basic_block() -> None:
 def test_preactivation_block_and_what_its_skip_takes(
     skip: str, width: int, activated: bool
 ) -> None:
-    value = PreActivation.model_validate({"skip": skip})
+    value = PreActBlock.model_validate({"skip": skip})
     block = value.build(4, width, 1, style()).eval()
     entering = F.relu(block.before[0](IMAGES))
     taken = entering if activated else IMAGES
@@ -192,20 +191,20 @@ def test_squeeze_excitation_weighs_channels_at_the_end_of_every_branch() -> None
     gate = SqueezeExcitation(reduction=2).build(4)
     weights = torch.sigmoid(gate.excite(F.relu(gate.squeeze(IMAGES.mean((2, 3))))))
     torch.testing.assert_close(gate(IMAGES), IMAGES * weights[:, :, None, None])
-    for block in (Basic(), PreActivation(), Bottleneck()):
+    for block in (BasicBlock(), PreActBlock(), Bottleneck()):
         network = TINY.model_copy(update={"block": block, "attention": SqueezeExcitation()})
         blocks = [m for m in network.build(10).modules() if isinstance(m, ResidualBlock)]
         assert len(blocks) == 2
-        assert all(isinstance(each.branch[-1], SqueezeExcited) for each in blocks)
+        assert all(isinstance(each.branch[-1], SEModule) for each in blocks)
 
 
 def test_wrn_has_its_form() -> None:
-    network = wide(28, 10, dropout=0.3).build(100)
+    network = wide_resnet(28, 10, dropout=0.3).build(100)
     assert [len(stage) for stage in network.stages] == [4, 4, 4]
     assert len(network.stem) == 1
     assert sum(isinstance(module, Dropout) for module in network.modules()) == 12
     with pytest.raises(ValueError, match="6n"):
-        wide(27, 10)
+        wide_resnet(27, 10)
 
 
 def test_resnet26w_has_its_form() -> None:
@@ -218,12 +217,12 @@ def test_resnet26w_has_its_form() -> None:
 
 
 def test_dropout_follows_its_schedule_and_rests_in_evaluation() -> None:
-    dropout = Dropout(Phases(until=(2,), numbers=(0.5, 0.0)))
+    dropout = Dropout(Phases(boundaries=(2,), values=(0.5, 0.0)))
     ones = torch.ones(1000)
-    set_clock(dropout, Clock(0, 4, 1))
+    set_progress(dropout, TrainingProgress(0, 4, 1))
     assert 0.4 < float((dropout(ones) == 0).float().mean()) < 0.6
     assert torch.equal(dropout.eval()(ones), ones)
-    set_clock(dropout.train(), Clock(2, 4, 1))
+    set_progress(dropout.train(), TrainingProgress(2, 4, 1))
     assert torch.equal(dropout(ones), ones)
 
 
@@ -233,7 +232,7 @@ def test_stages_must_agree() -> None:
 
 
 BLOCKS = st.sampled_from(
-    [Basic(), Basic(activated=False), PreActivation(), PreActivation(skip="activated"),
+    [BasicBlock(), BasicBlock(activated=False), PreActBlock(), PreActBlock(skip="activated"),
      Bottleneck(expansion=2)]
 )  # fmt: skip
 
@@ -247,11 +246,11 @@ BLOCKS = st.sampled_from(
 )
 @settings(max_examples=20, deadline=None)
 def test_any_point_of_the_space_runs_and_survives_json(
-    block: Basic, depths: list[int], shortcut: Projection, attention: object, pooling: object
+    block: BasicBlock, depths: list[int], shortcut: Projection, attention: object, pooling: object
 ) -> None:
     architecture = Architecture.model_validate(
         {
-            "stem": Stem(width=4),
+            "stem": ConvStem(width=4),
             "depths": depths,
             "widths": [4 * 2**stage for stage in range(len(depths))],
             "block": block,
@@ -269,7 +268,7 @@ def test_any_point_of_the_space_runs_and_survives_json(
 
 
 def test_plain_block() -> None:
-    block = Plain(convolutions=2).build(4, 4, 1, style()).eval()
+    block = ConvBlock(convolutions=2).build(4, 4, 1, style()).eval()
     hidden = F.relu(block.branch[1](block.branch[0](IMAGES)))
     hidden = F.relu(block.branch[4](block.branch[3](hidden)))
     torch.testing.assert_close(block(IMAGES), IMAGES + hidden)
@@ -278,8 +277,8 @@ def test_plain_block() -> None:
 def test_whitened_stem_whitens_the_patches_it_was_fitted_to() -> None:
     generator = torch.Generator().manual_seed(0)
     smooth = F.avg_pool2d(torch.randn(200, 3, 18, 18, generator=generator), 3, 1)
-    network = Architecture(stem=Whitened(epsilon=1e-9), depths=(1,), widths=(8,)).build(10)
-    fit(network, smooth)
+    network = Architecture(stem=WhiteningStem(epsilon=1e-9), depths=(1,), widths=(8,)).build(10)
+    init_whitening(network, smooth)
     whitening = network.stem[0]
     assert not whitening.weight.requires_grad
     out = whitening(smooth).transpose(0, 1).flatten(1)
@@ -291,16 +290,16 @@ def test_whitened_stem_whitens_the_patches_it_was_fitted_to() -> None:
 
 def test_pooled_stages_and_identity_initialisation() -> None:
     network = Architecture(
-        stem=Stem(width=4),
+        stem=ConvStem(width=4),
         depths=(1, 2),
         widths=(8, 8),
         strides=(1, 2),
-        block=Plain(),
+        block=ConvBlock(),
         downsampling="pooled",
-        norm_gain=False,
+        norm=BatchNorm(scale=False),
         head_bias=False,
-        head_deviation=1e-3,
-        initialisation="identity",
+        head_init_std=1e-3,
+        initialization="dirac",
     ).build(10)
     first, pool, norm, _, *blocks = network.stages[1]
     assert (pool.kernel_size, len(blocks)) == (2, 2)

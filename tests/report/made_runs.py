@@ -6,14 +6,14 @@ import torch
 from safetensors.torch import save_file
 
 from residua.data import Shapes100
-from residua.models import Architecture, Stem
-from residua.recipe import Recipe
-from residua.run import Run
+from residua.models import Architecture, ConvStem
+from residua.recipes.recipe import Recipe
+from residua.runs.run import Run
 
 RECIPE = Recipe(
     name="tiny",
     data=Shapes100(limit=8),
-    architecture=Architecture(stem=Stem(width=4), depths=(1, 1), widths=(4, 8)),
+    architecture=Architecture(stem=ConvStem(width=4), depths=(1, 1), widths=(4, 8)),
     epochs=8,
     target=40,
 )
@@ -48,13 +48,13 @@ def records(count, split="test", every=1):
 
 def make_run(path, recipe=RECIPE, log=()):
     run = Run.create(path)
-    run.record("recipe.json", recipe.model_dump(mode="json"))
+    run.write_json("recipe.json", recipe.model_dump(mode="json"))
     for record in log:
         run.append(record)
     return run
 
 
-def keep_samples(run, classes, count=3, side=8):
+def save_samples(run, classes, count=3, side=8):
     images = torch.arange(count * 3 * side**2).reshape(count, 3, side, side).byte()
     tensors = {
         "originals": images,
@@ -64,7 +64,7 @@ def keep_samples(run, classes, count=3, side=8):
     _save(run, "samples", tensors, classes)
 
 
-def keep_predictions(run, classes, per_class=4, side=8):
+def save_predictions(run, classes, per_class=4, side=8):
     """All right, but for one image of every class that is taken for the next class."""
     labels = torch.arange(len(classes)).repeat_interleave(per_class)
     wrong = torch.arange(0, len(labels), per_class)
@@ -84,7 +84,7 @@ def keep_predictions(run, classes, per_class=4, side=8):
 
 
 def _save(run, name, tensors, classes):
-    path = run.evidence / f"{name}.safetensors"
+    path = run.artifacts / f"{name}.safetensors"
     save_file(
         {key: value.contiguous() for key, value in tensors.items()},
         path,
@@ -111,12 +111,12 @@ def finish(run, selected_on="test", views="single"):
         "epochs": len(log),
         "epochs_planned": run.recipe.epochs,
         "selected_on": selected_on,
-        "views": views,
+        "tta": views,
         "last": figures(log[-1], 60.12),
         "best": figures(best, 63.45),
-        "target": run.recipe.target,
+        "target_accuracy": run.recipe.target_accuracy,
         "target_reached_in_epoch": 5,
         "train_seconds": 16.0,
         "evaluation_seconds": 4.0,
     }
-    run.record("result.json", result)
+    run.write_json("result.json", result)

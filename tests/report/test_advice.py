@@ -6,17 +6,17 @@ from dataclasses import replace
 import pytest
 from made_runs import RECIPE, make_run, records
 
-from residua import recipes
 from residua.augment import MixUp
-from residua.loss import CrossEntropy
 from residua.models import Architecture
 from residua.optim import EMA
-from residua.recipe import EarlyStopping
-from residua.recipe_forms import resolve
-from residua.report import advice
-from residua.report.advice import Figures, advise
-from residua.report.analysis import analysis, plateau, thirds, warnings
-from residua.report.history import History
+from residua.optim.loss import CrossEntropy
+from residua.recipes import built_in as recipes
+from residua.recipes.loading import resolve
+from residua.recipes.recipe import EarlyStopping
+from residua.reports import advice
+from residua.reports.advice import Figures, advise
+from residua.reports.analysis import analysis, plateau, thirds, warnings
+from residua.reports.history import History
 
 QUIET = Figures(
     epochs=100, evaluated=100, gap=10.0, train_accuracy=85.0, plateau_share=0.10,
@@ -87,8 +87,8 @@ def test_what_is_there_already_is_not_recommended():
     mixing = PLAIN.model_copy(
         update={
             "augmentation": (MixUp(),),
-            "average": EMA(),
-            "clip_norm": 1.0,
+            "weight_average": EMA(),
+            "max_grad_norm": 1.0,
             "loss": CrossEntropy(label_smoothing=0.1),
             "early_stopping": EarlyStopping(),
         }
@@ -163,7 +163,7 @@ def test_warnings_of_the_log_are_told_once():
     ("name", "since"), [("resnet44v2_run1", 94), ("resnet44v2_run2", 90), ("resnet26w", 64)]
 )
 def test_the_published_plateaus_are_found(name, since):
-    from residua.published import curve
+    from residua.reports.published import curve
 
     found = plateau(history_of([point.test_accuracy for point in curve(name).points]), 10_000)
     assert found.since == since

@@ -4,13 +4,13 @@ import pytest
 from made_runs import finish, make_run, records
 from test_report import Page, linked, pages
 
-from residua import published, recipes
 from residua.errors import UserError
-from residua.recipe_forms import resolve
-from residua.report import write_report
-from residua.report.against import against, chosen, shared
-from residua.report.history import History
-from residua.report.judgement import Judgement, judge
+from residua.recipes import built_in as recipes
+from residua.recipes.loading import resolve
+from residua.reports import published, write_report
+from residua.reports.against import against, chosen, shared
+from residua.reports.history import History
+from residua.reports.judgement import Judgement, judge
 
 
 def log_of(name, more=0.0, upto=1000):
@@ -39,7 +39,7 @@ def ended(run):
     best = max(record["test_accuracy"] for record in log)
     result["last"]["test_accuracy"] = log[-1]["test_accuracy"]
     result["best"]["test_accuracy"] = best
-    run.record("result.json", result)
+    run.write_json("result.json", result)
     return run
 
 
@@ -132,10 +132,10 @@ def test_other_images_are_not_judged(tmp_path):
 
 
 def test_what_cannot_be_compared_is_said(tmp_path):
-    words = ["--data.limit", "100", "--epochs", "5", "--views", "mirrored"]
+    words = ["--data.limit", "100", "--epochs", "5", "--tta", "mirror"]
     run = make_run(tmp_path / "run", resolve("resnet44", words), records(5))
     said = " ".join(against(run, History.of(run), published.reference("resnet44"), []).notes)
-    for part in ("limited to 100", "5 epochs, the published one took 100", "differs", "mirrored"):
+    for part in ("limited to 100", "5 epochs, the published one took 100", "differs", "mirror"):
         assert part in said
     run = make_run(tmp_path / "held", resolve("resnet44", ["--data.holdout", "9"]), [])
     said = " ".join(against(run, History.of(run), published.reference("resnet26w"), []).notes)

@@ -5,10 +5,10 @@ from made_runs import RECIPE, finish, make_run, records
 from test_report import Page, linked
 
 from residua.cli import main
-from residua.compare import comparison, write_comparison
-from residua.compare.bands import mean
-from residua.compare.groups import MEASURES, differences, grouped, spread
 from residua.errors import UserError
+from residua.reports.comparison import comparison, write_comparison
+from residua.reports.comparison.bands import mean
+from residua.reports.comparison.groups import MEASURES, differences, grouped, spread
 
 WIDE = RECIPE.model_copy(update={"name": "wide", "batch_size": 64})
 
@@ -23,7 +23,7 @@ def made(path, recipe, last, seed=0, done=True):
         result = run.result
         result["last"]["test_accuracy"] = last
         result["best"]["test_accuracy"] = last + 1
-        run.record("result.json", result)
+        run.write_json("result.json", result)
     return run
 
 

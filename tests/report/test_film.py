@@ -9,13 +9,13 @@ import torch
 from made_runs import finish, make_run, records
 from PIL import Image
 
-from residua.evidence import filters, keep_filters
-from residua.models import Architecture, Stem
-from residua.report import write_report
-from residua.report.film import LAST, PICTURES, film, shown
-from residua.report.history import History
+from residua.models import Architecture, ConvStem
+from residua.reports import write_report
+from residua.reports.film import LAST, PICTURES, film, shown
+from residua.reports.history import History
+from residua.runs.artifacts import filters, save_filters
 
-NETWORK = Architecture(stem=Stem(width=4), depths=(1,), widths=(4,))
+NETWORK = Architecture(stem=ConvStem(width=4), depths=(1,), widths=(4,))
 
 
 def frames(content):
@@ -35,12 +35,12 @@ def test_filters_are_kept_epoch_by_epoch(tmp_path):
     for epoch in range(3):
         with torch.no_grad():
             network.first_convolution.weight.fill_(epoch)
-        keep_filters(run, epoch, network)
+        save_filters(run, epoch, network)
     kept = filters(run)
     assert list(kept) == [0, 1, 2]
     assert all((value == epoch).all() for epoch, value in kept.items())
     assert kept[0].shape == (4, 3, 3, 3)
-    keep_filters(run, 1, network)
+    save_filters(run, 1, network)
     assert list(filters(run)) == [0, 1]
     assert (filters(run)[1] == 2).all()
 

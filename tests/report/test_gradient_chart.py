@@ -2,8 +2,8 @@
 
 from made_runs import make_run, records
 
-from residua.report.gradient_chart import gradient_chart
-from residua.report.history import History
+from residua.reports.gradient_chart import gradient_chart
+from residua.reports.history import History
 
 
 def drawn(tmp_path, log):

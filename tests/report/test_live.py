@@ -5,10 +5,10 @@ import time
 import pytest
 from made_runs import make_run, records
 
-from residua import live as module
+from residua.cli import live_report as module
 from residua.cli import main
-from residua.live import live
-from residua.training import EpochDone, Finished, Started
+from residua.cli.live_report import live
+from residua.training.loop import EpochFinished, Finished, Started
 
 
 def training(run, seconds, clock):
@@ -17,11 +17,11 @@ def training(run, seconds, clock):
     for record in records(8):
         clock.now += seconds
         run.append(record)
-        yield EpochDone(record, best=False)
+        yield EpochFinished(record, best=False)
     yield Finished({})
 
 
-class Clock:
+class TrainingProgress:
     """A clock that moves when it is told to, and with every report."""
 
     def __init__(self, monkeypatch):
@@ -36,7 +36,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    return Clock(monkeypatch)
+    return TrainingProgress(monkeypatch)
 
 
 def test_a_short_training_is_left_alone(clock, tmp_path):
@@ -56,7 +56,7 @@ def test_reports_take_a_small_part_of_the_time(clock, tmp_path):
 
 def test_events_pass_as_they_are(clock, tmp_path):
     kinds = [type(event) for event in live(training(make_run(tmp_path / "run"), 60.0, clock))]
-    assert kinds == [Started, *[EpochDone] * 8, Finished]
+    assert kinds == [Started, *[EpochFinished] * 8, Finished]
 
 
 def test_a_report_that_cannot_be_written_does_not_end_the_training(clock, tmp_path, monkeypatch):
@@ -76,7 +76,7 @@ def test_the_page_of_a_running_training_refreshes_itself(tmp_path, monkeypatch):
     def events():
         yield Started(run, None, 0)
         run.append(records(1)[0])
-        yield EpochDone(records(1)[0], best=True)
+        yield EpochFinished(records(1)[0], best=True)
 
     list(live(events()))
     page = run.report / "report.html"
@@ -91,5 +91,5 @@ def test_the_command_keeps_the_report_up_to_date(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SOONEST", -1.0)
     monkeypatch.setattr(module, "write_report", lambda run, refresh: written.append(len(run.log)))
     small = ["--data.train", "130", "--data.test", "20", "--device", "cpu", "--epochs", "1"]
-    main(["train", "quickstart", *small, "--run", str(tmp_path / "run")])
+    main(["train", "quickstart", *small, "--dir", str(tmp_path / "run")])
     assert written == [1]

@@ -4,17 +4,17 @@ import pytest
 import torch
 from made_runs import RECIPE, records
 
-from residua import recipes
 from residua.models import training_flops
 from residua.optim import SAM
-from residua.recipe_forms import resolve
-from residua.report import words
-from residua.report.arithmetic import arithmetic
-from residua.report.classes import adjacent, confusion, most_confused, scores
-from residua.report.configuration import command, sections
-from residua.report.history import History, key_epochs, verdict
-from residua.report.structure import structure
-from residua.schedule import Phases
+from residua.recipes import built_in as recipes
+from residua.recipes.loading import resolve
+from residua.reports import words
+from residua.reports.arithmetic import arithmetic
+from residua.reports.classes import adjacent, confusion, most_confused, scores
+from residua.reports.configuration import command, sections
+from residua.reports.history import History, key_epochs, verdict
+from residua.reports.structure import structure
+from residua.schedules import Phases
 
 
 def reasons(history):
@@ -160,5 +160,5 @@ def test_arithmetic_goes_by_the_sizes_that_images_had():
     assert large == pytest.approx(4 * small, rel=0.01)
     assert arithmetic(grown, history, 10, 8) == 3000 * (2 * small + large)
     assert arithmetic(RECIPE, history, 10, 32) == 3000 * 3 * large
-    twice = RECIPE.model_copy(update={"sharpness": SAM()})
+    twice = RECIPE.model_copy(update={"sam": SAM()})
     assert arithmetic(twice, history, 10, 32) == 2 * 3000 * 3 * large

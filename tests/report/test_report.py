@@ -4,11 +4,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from made_runs import RECIPE, finish, keep_predictions, keep_samples, make_run, records
+from made_runs import RECIPE, finish, make_run, records, save_predictions, save_samples
 
-from residua.divergence import RollBack
-from residua.recipe import Recipe
-from residua.report import write_report
+from residua.recipes.divergence import RollBack
+from residua.recipes.recipe import Recipe
+from residua.reports import write_report
 
 HOSTILE = "<script>alert('1')</script>|`*[x](http://evil.example)"
 VOID = {"source", "meta", "img", "br", "wbr", "rect", "link", "use", "path"}
@@ -111,8 +111,8 @@ def test_a_run_that_lost_its_report_directory_gets_it_again(finished):
 def test_the_confusion_matrix_names_its_classes_where_they_are_few(tmp_path, count, name):
     classes = [f"kind {place}" for place in range(count)]
     run = make_run(tmp_path / "run", log=records(2))
-    keep_samples(run, classes)
-    keep_predictions(run, classes)
+    save_samples(run, classes)
+    save_predictions(run, classes)
     finish(run)
     html, markdown = pages(run)
     assert f"figures/confusion.{name}" in markdown
@@ -124,9 +124,9 @@ def test_the_confusion_matrix_names_its_classes_where_they_are_few(tmp_path, cou
 def test_names_from_folders_are_escaped(tmp_path):
     classes = [HOSTILE, "plain\nname"]
     run = make_run(tmp_path / "run", log=records(2))
-    run.record("environment.json", {"device": HOSTILE, "started": HOSTILE})
-    keep_samples(run, classes)
-    keep_predictions(run, classes)
+    run.write_json("environment.json", {"device": HOSTILE, "started": HOSTILE})
+    save_samples(run, classes)
+    save_predictions(run, classes)
     finish(run)
     html, markdown = pages(run)
     assert "script" not in Page(html).tags
@@ -138,9 +138,9 @@ def test_names_from_folders_are_escaped(tmp_path):
 
 
 def test_a_holdout_and_mirrored_views_are_said(tmp_path):
-    recipe = Recipe(name="tiny", epochs=4, views="mirrored")
+    recipe = Recipe(name="tiny", epochs=4, views="mirror")
     run = make_run(tmp_path / "run", recipe, records(4, "holdout"))
-    finish(run, "holdout", "mirrored")
+    finish(run, "holdout", "mirror")
     for text in pages(run):
         assert "chosen on the holdout set" in text
         assert "averages the logits of each image and its mirror image" in text
@@ -156,7 +156,7 @@ def test_epochs_without_evaluation_are_borne(tmp_path):
 
 def test_a_perfect_network_made_no_mistakes(tmp_path):
     run = make_run(tmp_path / "run", log=records(2))
-    keep_predictions(run, ["one"])
+    save_predictions(run, ["one"])
     finish(run)
     for text in pages(run):
         assert "No image was taken for another class" in text
@@ -173,6 +173,6 @@ def test_roll_backs_and_a_lost_best_are_said(tmp_path):
         assert "went back to a checkpoint 2 times, each time with learning rates" in text
         assert "multiplied by 0.25" in text
         assert "was damaged" not in text
-    run.record("result.json", run.result | {"best_lost": 7})
+    run.write_json("result.json", run.result | {"best_lost": 7})
     for text in pages(run):
         assert "checkpoint of the best epoch, 7, was damaged: the last" in text

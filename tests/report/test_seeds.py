@@ -5,8 +5,8 @@ import math
 import pytest
 from made_runs import RECIPE, make_run
 
-from residua.compare.welch import holm, welch
-from residua.report.seeds import (
+from residua.reports.comparison.welch import holm, welch
+from residua.reports.seeds import (
     TYPICAL,
     assumed,
     lineage,
@@ -15,7 +15,7 @@ from residua.report.seeds import (
     siblings,
     unrest,
 )
-from residua.report.student import incomplete_beta, quantile, two_sided
+from residua.reports.student import incomplete_beta, quantile, two_sided
 
 
 @pytest.mark.parametrize(

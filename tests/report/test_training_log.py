@@ -3,15 +3,15 @@
 import re
 
 import pytest
-from made_runs import RECIPE, finish, keep_samples, make_run, records
+from made_runs import RECIPE, finish, make_run, records, save_samples
 from test_report import HOSTILE, linked
 
-from residua import recipes
-from residua.recipe_forms import resolve
-from residua.report import write_report
-from residua.report.history import History
-from residua.report.structure import statistics, structure, tree
-from residua.report.training_log import progress, regularisation
+from residua.recipes import built_in as recipes
+from residua.recipes.loading import resolve
+from residua.reports import write_report
+from residua.reports.history import History
+from residua.reports.structure import statistics, structure, tree
+from residua.reports.training_log import progress, regularisation
 
 
 def log_of(run):
@@ -96,7 +96,7 @@ def test_what_regularises_is_told_with_its_strength():
     assert said["resnet44"] == "cutmix: alpha 1, p 0.5; label smoothing 0.1; dropout 0.3"
     assert said["resnet26w"] == "channel dropout in the stem 0.02"
     assert said["wrn28_10"].endswith("dropout in blocks phases: until 60, numbers (0.3, 0.2)")
-    words = ["--sharpness.rho", "0.1", "--architecture.stochastic-depth", "0.2"]
+    words = ["--sam.rho", "0.1", "--architecture.stochastic-depth", "0.2"]
     recipe = resolve("resnet44v2", words)
     assert regularisation(recipe) == "sam: rho 0.1; dropout 0.1; stochastic depth 0.2"
 
@@ -142,8 +142,8 @@ def test_a_run_without_an_epoch_has_a_log(tmp_path):
 
 def test_hostile_names_stay_text(tmp_path):
     run = make_run(tmp_path / "run", log=records(2))
-    run.record("environment.json", {"device": HOSTILE, "started": HOSTILE})
-    keep_samples(run, [HOSTILE])
+    run.write_json("environment.json", {"device": HOSTILE, "started": HOSTILE})
+    save_samples(run, [HOSTILE])
     finish(run)
     text = log_of(run)
     assert "<script" not in text

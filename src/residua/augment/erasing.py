@@ -8,11 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from residua.augment.operation import Draw, Operation
-from residua.schedule import NonNegative, Probability
+from residua.augment.base import BatchRandom, Operation
+from residua.schedules import NonNegative, Probability
 
 
-class Holes(NamedTuple):
+class Rectangles(NamedTuple):
     """One rectangle an image, in pixels, (N,) int64 each; of height 0 where nothing is hidden."""
 
     top: Tensor
@@ -42,10 +42,10 @@ class Erasing(Operation):
     """With the training set's mean, or with standard normal noise."""
 
     @abstractmethod
-    def rectangles(self, draw: Draw) -> Holes:
+    def rectangles(self, draw: BatchRandom) -> Rectangles:
         """One rectangle for every image."""
 
-    def draw(self, draw: Draw) -> Holes:
+    def draw(self, draw: BatchRandom) -> Rectangles:
         """The rectangles, of height 0 where the image is left alone."""
         holes = self.rectangles(draw)
         holes = holes._replace(height=holes.height * draw.chosen(self.p))
@@ -55,7 +55,7 @@ class Erasing(Operation):
         device = draw.generator.device
         return holes._replace(filling=torch.randn(shape, generator=draw.generator, device=device))
 
-    def apply(self, images: Tensor, drawn: Holes) -> Tensor:
+    def apply(self, images: Tensor, drawn: Rectangles) -> Tensor:
         """The images (N, 3, H, W) with the rectangles filled."""
         hidden = drawn.masked(*images.shape[-2:])
         if drawn.filling is None:
@@ -70,12 +70,12 @@ class Cutout(Erasing):
     size: NonNegative = 8
     """The side, in pixels."""
 
-    def rectangles(self, draw: Draw) -> Holes:
+    def rectangles(self, draw: BatchRandom) -> Rectangles:
         """Centres anywhere in the image."""
         size = round(draw.number(self.size))
         sides = torch.full((draw.count,), size, device=draw.generator.device)
         top, left = (draw.integer(side) - size // 2 for side in (draw.height, draw.width))
-        return Holes(top, left, sides, sides)
+        return Rectangles(top, left, sides, sides)
 
 
 class CoarseDropout(Erasing):
@@ -85,13 +85,13 @@ class CoarseDropout(Erasing):
     size: NonNegative = 8
     """The side, in pixels."""
 
-    def rectangles(self, draw: Draw) -> Holes:
+    def rectangles(self, draw: BatchRandom) -> Rectangles:
         """Squares that fit, all equally likely."""
         sides = [min(round(draw.number(self.size)), side) for side in (draw.height, draw.width)]
         top = draw.integer(draw.height - sides[0] + 1)
         left = draw.integer(draw.width - sides[1] + 1)
         height, width = (torch.full_like(top, side) for side in sides)
-        return Holes(top, left, height, width)
+        return Rectangles(top, left, height, width)
 
 
 class RandomErasing(Erasing):
@@ -107,7 +107,7 @@ class RandomErasing(Erasing):
     """Height over width is log-uniform between these."""
     attempts: int = Field(default=10, ge=1)
 
-    def rectangles(self, draw: Draw) -> Holes:
+    def rectangles(self, draw: BatchRandom) -> Rectangles:
         """The first of the drawn rectangles that is smaller than the image."""
         area = draw.uniform(*self.area, self.attempts) * (draw.height * draw.width)
         logs = draw.uniform(math.log(self.ratio[0]), math.log(self.ratio[1]), self.attempts)
@@ -119,4 +119,4 @@ class RandomErasing(Erasing):
         height = height * fits.any(1)
         top = draw.integer(draw.height - height + 1)
         left = draw.integer((draw.width - width + 1).clamp(min=1))
-        return Holes(top, left, height, width)
+        return Rectangles(top, left, height, width)

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from residua.augment.operation import Draw, Operation, constant
+from residua.augment.base import BatchRandom, Operation, constant
 from residua.errors import UserError
-from residua.schedule import NonNegative, Number, Probability
+from residua.schedules import NonNegative, Probability, Scheduled
 
 Padding = Literal["zero", "reflect"]
 
@@ -25,15 +25,15 @@ Padding = Literal["zero", "reflect"]
 class Geometric(Operation):
     """An augmentation that moves pixels."""
 
-    integral: ClassVar[bool] = True
+    pixel_exact: ClassVar[bool] = True
     """Whether every output pixel is some input pixel, so that nothing is interpolated."""
 
     @abstractmethod
-    def matrices(self, draw: Draw) -> Tensor:
+    def matrices(self, draw: BatchRandom) -> Tensor:
         """(N, 2, 3) float32, from output pixels (x, y, 1) to input pixels (x, y)."""
 
     @property
-    def beyond(self) -> Padding | None:
+    def padding_mode(self) -> Padding | None:
         """What lies beyond the image's edge; None where nothing beyond is ever read."""
         return None
 
@@ -44,7 +44,7 @@ class Flip(Geometric):
     kind: Literal["flip"] = "flip"
     p: Probability = 0.5
 
-    def matrices(self, draw: Draw) -> Tensor:
+    def matrices(self, draw: BatchRandom) -> Tensor:
         """Mirror the chosen images."""
         return _mirror(draw.chosen(self.p), draw.width)
 
@@ -58,10 +58,10 @@ class AlternatingFlip(Geometric):
 
     kind: Literal["alternating_flip"] = "alternating_flip"
 
-    def matrices(self, draw: Draw) -> Tensor:
+    def matrices(self, draw: BatchRandom) -> Tensor:
         """Mirror the images whose turn it is."""
         hashed = (draw.indices * 2654435761) % 4294967296 >> 15
-        return _mirror((hashed + draw.clock.epoch) % 2 == 1, draw.width)
+        return _mirror((hashed + draw.progress.epoch) % 2 == 1, draw.width)
 
 
 class Crop(Geometric):
@@ -73,11 +73,11 @@ class Crop(Geometric):
     mode: Padding = "zero"
 
     @property
-    def beyond(self) -> Padding | None:
+    def padding_mode(self) -> Padding | None:
         """Zeros or the mirrored image."""
         return self.mode
 
-    def matrices(self, draw: Draw) -> Tensor:
+    def matrices(self, draw: BatchRandom) -> Tensor:
         """Translations by whole pixels.
 
         Raises:
@@ -99,12 +99,12 @@ class Affine(Geometric):
     """
 
     kind: Literal["affine"] = "affine"
-    integral: ClassVar[bool] = False
+    pixel_exact: ClassVar[bool] = False
     degrees: NonNegative = 0.0
     """Rotation is uniform in [-degrees, degrees]."""
     translate: NonNegative = 0.0
     """Translation is uniform within this share of the side, both ways, along each axis."""
-    scale: tuple[Number, Number] = (1.0, 1.0)
+    scale: tuple[Scheduled, Scheduled] = (1.0, 1.0)
     """The scale is uniform between these."""
     shear: NonNegative = 0.0
     """Shear along x is uniform in [-shear, shear] degrees."""
@@ -112,11 +112,11 @@ class Affine(Geometric):
     mode: Padding = "zero"
 
     @property
-    def beyond(self) -> Padding | None:
+    def padding_mode(self) -> Padding | None:
         """Zeros or the mirrored image."""
         return self.mode
 
-    def matrices(self, draw: Draw) -> Tensor:
+    def matrices(self, draw: BatchRandom) -> Tensor:
         """The inverse of scale, shear, rotation and translation about the centre."""
         degrees, translate, shear = map(draw.number, (self.degrees, self.translate, self.shear))
         low, high = map(draw.number, self.scale)
@@ -133,18 +133,18 @@ class Affine(Geometric):
         return torch.where(
             chosen[:, None, None],
             torch.cat([linear, origin[..., None]], 2),
-            _still(draw.count, linear.device),
+            identity_matrices(draw.count, linear.device),
         )
 
 
-def _still(count: int, device: torch.device) -> Tensor:
+def identity_matrices(count: int, device: torch.device) -> Tensor:
     """(count, 2, 3): nothing moves."""
     return constant((1, 0, 0, 0, 1, 0), device).view(1, 2, 3).repeat(count, 1, 1)
 
 
 def _shift(x: Tensor, y: Tensor) -> Tensor:
     """(N, 2, 3): translations by x and y pixels, (N,) each."""
-    matrices = _still(len(x), x.device)
+    matrices = identity_matrices(len(x), x.device)
     matrices[:, 0, 2] = x
     matrices[:, 1, 2] = y
     return matrices
@@ -152,7 +152,7 @@ def _shift(x: Tensor, y: Tensor) -> Tensor:
 
 def _mirror(chosen: Tensor, width: int) -> Tensor:
     """(N, 2, 3): left and right exchanged where chosen, (N,) bool."""
-    matrices, mirrored = _still(len(chosen), chosen.device), chosen.float()
+    matrices, mirrored = identity_matrices(len(chosen), chosen.device), chosen.float()
     matrices[:, 0, 0] = 1 - 2 * mirrored
     matrices[:, 0, 2] = (width - 1) * mirrored
     return matrices
@@ -169,15 +169,17 @@ def groups(operations: Sequence[Geometric]) -> list[list[Geometric]]:
     """Split into runs that one reading can do: those that agree on what lies beyond the edge."""
     runs: list[list[Geometric]] = []
     for operation in operations:
-        beyond = {other.beyond for other in (runs[-1] if runs else [])} | {operation.beyond}
-        if runs and len(beyond - {None}) <= 1:
+        padding_mode = {other.padding_mode for other in (runs[-1] if runs else [])} | {
+            operation.padding_mode
+        }
+        if runs and len(padding_mode - {None}) <= 1:
             runs[-1].append(operation)
         else:
             runs.append([operation])
     return runs
 
 
-def resample(images: Tensor, matrices: Tensor, beyond: Padding, integral: bool) -> Tensor:
+def resample(images: Tensor, matrices: Tensor, padding_mode: Padding, pixel_exact: bool) -> Tensor:
     """Read every output pixel of a batch from where its matrix points.
 
     Args:
@@ -190,14 +192,14 @@ def resample(images: Tensor, matrices: Tensor, beyond: Padding, integral: bool) 
     Returns:
         (N, C, H, W).
     """
-    return (_gather if integral else _sample)(images, matrices, beyond)
+    return (_gather if pixel_exact else _sample)(images, matrices, padding_mode)
 
 
-def _gather(images: Tensor, matrices: Tensor, beyond: Padding) -> Tensor:
+def _gather(images: Tensor, matrices: Tensor, padding_mode: Padding) -> Tensor:
     count, channels, height, width = images.shape
     columns = _places(matrices[:, 0, 0], matrices[:, 0, 2], width)
     rows = _places(matrices[:, 1, 1], matrices[:, 1, 2], height)
-    if beyond == "zero":
+    if padding_mode == "zero":
         images = F.pad(images, (1, 1, 1, 1))
         columns, rows = columns.clamp(-1, width) + 1, rows.clamp(-1, height) + 1
     else:
@@ -218,7 +220,7 @@ def _reflected(places: Tensor, size: int) -> Tensor:
     return (size - 1) - ((size - 1) - places.abs()).abs()
 
 
-def _sample(images: Tensor, matrices: Tensor, beyond: Padding) -> Tensor:
+def _sample(images: Tensor, matrices: Tensor, padding_mode: Padding) -> Tensor:
     height, width = images.shape[-2:]
     x = torch.arange(width, device=images.device, dtype=matrices.dtype)
     y = torch.arange(height, device=images.device, dtype=matrices.dtype)
@@ -228,5 +230,5 @@ def _sample(images: Tensor, matrices: Tensor, beyond: Padding) -> Tensor:
     along_x = matrices[:, :, 0, None] * x - 1
     along_y = matrices[:, :, 1, None] * y + matrices[:, :, 2, None]
     grid = (along_y[..., :, None] + along_x[..., None, :]).permute(0, 2, 3, 1)
-    mode = "zeros" if beyond == "zero" else "reflection"
+    mode = "zeros" if padding_mode == "zero" else "reflection"
     return F.grid_sample(images.float(), grid, "bilinear", mode, align_corners=True)

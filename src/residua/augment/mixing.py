@@ -7,45 +7,45 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from residua.augment.erasing import Holes
-from residua.augment.operation import Draw, Operation
-from residua.schedule import Number, Probability, extremes
+from residua.augment.base import BatchRandom, Operation
+from residua.augment.erasing import Rectangles
+from residua.schedules import Probability, Scheduled, bounds
 
 
-def _positive(number: Number) -> Number:
-    if min(extremes(number)) <= 0:
+def _positive(number: Scheduled) -> Scheduled:
+    if min(bounds(number)) <= 0:
         raise ValueError("must be above 0")
     return number
 
 
-class Mixture(NamedTuple):
+class MixParams(NamedTuple):
     """What each image is mixed with, and how."""
 
     partner: Tensor
     """(N,) int64: the other image, by its place in the batch."""
     share: Tensor
     """(N,) float32: how much of the target stays the image's own."""
-    holes: Holes | None
+    holes: Rectangles | None
     """Where the other image shows; None where it shines through everywhere."""
 
 
 class Mixing(Operation):
     """An augmentation that mixes each image with another one of its batch."""
 
-    alpha: Annotated[Number, AfterValidator(_positive), Field(validate_default=True)] = 1.0
+    alpha: Annotated[Scheduled, AfterValidator(_positive), Field(validate_default=True)] = 1.0
     """The share is drawn from Beta(alpha, alpha)."""
     p: Probability = 1.0
     """For each image."""
 
     @abstractmethod
-    def draw(self, draw: Draw) -> Mixture:
+    def draw(self, draw: BatchRandom) -> MixParams:
         """What each image is mixed with, and how."""
 
     @abstractmethod
-    def apply(self, images: Tensor, targets: Tensor, drawn: Mixture) -> tuple[Tensor, Tensor]:
+    def apply(self, images: Tensor, targets: Tensor, drawn: MixParams) -> tuple[Tensor, Tensor]:
         """Images (N, 3, H, W) and targets (N, K), which sum to 1, mixed."""
 
-    def _shares(self, draw: Draw) -> Tensor:
+    def _shares(self, draw: BatchRandom) -> Tensor:
         return torch.where(draw.chosen(self.p), draw.beta(draw.number(self.alpha)), 1.0)
 
 
@@ -54,11 +54,11 @@ class MixUp(Mixing):
 
     kind: Literal["mixup"] = "mixup"
 
-    def draw(self, draw: Draw) -> Mixture:
+    def draw(self, draw: BatchRandom) -> MixParams:
         """Partners by one permutation of the batch."""
-        return Mixture(draw.permutation(), self._shares(draw), None)
+        return MixParams(draw.permutation(), self._shares(draw), None)
 
-    def apply(self, images: Tensor, targets: Tensor, drawn: Mixture) -> tuple[Tensor, Tensor]:
+    def apply(self, images: Tensor, targets: Tensor, drawn: MixParams) -> tuple[Tensor, Tensor]:
         """Mean of images, mean of targets."""
         share = drawn.share[:, None, None, None]
         mixed = images[drawn.partner].mul_(1 - share).addcmul_(images, share)
@@ -74,7 +74,7 @@ class CutMix(Mixing):
 
     kind: Literal["cutmix"] = "cutmix"
 
-    def draw(self, draw: Draw) -> Mixture:
+    def draw(self, draw: BatchRandom) -> MixParams:
         """Partners by one permutation of the batch, rectangles by share of the area."""
         partner, share = draw.permutation(), self._shares(draw)
         side = (1 - share).sqrt()
@@ -86,15 +86,15 @@ class CutMix(Mixing):
 
         (top, height), (left, width) = span(draw.height), span(draw.width)
         share = 1 - (height * width).float() / (draw.height * draw.width)
-        return Mixture(partner, share, Holes(top, left, height, width))
+        return MixParams(partner, share, Rectangles(top, left, height, width))
 
-    def apply(self, images: Tensor, targets: Tensor, drawn: Mixture) -> tuple[Tensor, Tensor]:
+    def apply(self, images: Tensor, targets: Tensor, drawn: MixParams) -> tuple[Tensor, Tensor]:
         """Rectangles pasted, targets mixed by area."""
         assert drawn.holes is not None
         hidden = drawn.holes.masked(*images.shape[-2:])
         return torch.where(hidden, images[drawn.partner], images), _mixed(targets, drawn)
 
 
-def _mixed(targets: Tensor, drawn: Mixture) -> Tensor:
+def _mixed(targets: Tensor, drawn: MixParams) -> Tensor:
     share = drawn.share[:, None]
     return targets * share + targets[drawn.partner] * (1 - share)

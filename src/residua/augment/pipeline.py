@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from residua.augment.colour import ColorJitter
+from residua.augment.base import BatchRandom, ColorOp, constant
+from residua.augment.color import ColorJitter
 from residua.augment.erasing import CoarseDropout, Cutout, Erasing, RandomErasing
 from residua.augment.geometric import (
     Affine,
@@ -22,7 +23,6 @@ from residua.augment.geometric import (
     resample,
 )
 from residua.augment.mixing import CutMix, Mixing, MixUp
-from residua.augment.operation import Draw, Pixelwise, constant
 from residua.augment.policy import RandAugment, TrivialAugment
 
 Augmentation = (
@@ -41,7 +41,7 @@ Augmentation = (
 )
 
 
-class Normalisation(NamedTuple):
+class Normalization(NamedTuple):
     """The mean and deviation of each channel, in [0, 1] units; a deviation of 0 counts as 1."""
 
     mean: tuple[float, ...]
@@ -67,11 +67,11 @@ class Pipeline:
     """
 
     operations: Sequence[Augmentation]
-    normalisation: Normalisation
+    normalization: Normalization
     classes: int
 
     def __call__(
-        self, images: Tensor, labels: Tensor, draw: Draw, size: int | None = None
+        self, images: Tensor, labels: Tensor, draw: BatchRandom, size: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """Augment a batch.
 
@@ -88,16 +88,16 @@ class Pipeline:
         operations = [part for each in self.operations for part in each.parts(draw)]
         for run in groups([each for each in operations if isinstance(each, Geometric)]):
             matrices = reduce(compose, [each.matrices(draw) for each in run])
-            edges = [each.beyond for each in run if each.beyond]
-            integral = all(each.integral for each in run) and images.dtype == torch.uint8
-            images = resample(images, matrices, edges[0] if edges else "zero", integral)
-        colours = [each for each in operations if isinstance(each, Pixelwise)]
-        if colours:
+            edges = [each.padding_mode for each in run if each.padding_mode]
+            pixel_exact = all(each.pixel_exact for each in run) and images.dtype == torch.uint8
+            images = resample(images, matrices, edges[0] if edges else "zero", pixel_exact)
+        colors = [each for each in operations if isinstance(each, ColorOp)]
+        if colors:
             images = images.float() / 255
-            for colour in colours:
-                images = colour.apply(images, colour.draw(draw))
+            for color in colors:
+                images = color.apply(images, color.draw(draw))
             images = images * 255
-        images = self.normalisation(images)
+        images = self.normalization(images)
         if size is not None:
             images = resize(images, size)
             draw = draw.of_size(size, size)

@@ -8,26 +8,26 @@ import torch
 from pydantic import ConfigDict, PositiveInt
 from torch import Tensor
 
-from residua.augment import enhance
+from residua.augment import color_ops
+from residua.augment.base import BatchRandom, ColorOp, Operation
 from residua.augment.geometric import Geometric, Padding, compose
-from residua.augment.operation import Draw, Operation, Pixelwise
-from residua.schedule import Level
+from residua.schedules import Level
 
-MOVES = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
-RECOLOURINGS: tuple[enhance.Recolouring, ...] = (
-    enhance.unchanged,
-    enhance.brightness,
-    enhance.color,
-    enhance.contrast,
-    enhance.sharpness,
-    enhance.posterize,
-    enhance.solarize,
-    enhance.autocontrast,
-    enhance.equalize,
+GEOMETRIC_OPS = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
+COLOR_OPS: tuple[color_ops.ColorFunction, ...] = (
+    color_ops.unchanged,
+    color_ops.brightness,
+    color_ops.color,
+    color_ops.contrast,
+    color_ops.sharpness,
+    color_ops.posterize,
+    color_ops.solarize,
+    color_ops.autocontrast,
+    color_ops.equalize,
 )
-OPERATIONS = (*MOVES, *(recolouring.__name__ for recolouring in RECOLOURINGS))
+OPERATIONS = (*GEOMETRIC_OPS, *(recolouring.__name__ for recolouring in COLOR_OPS))
 """The fourteen operations, all equally likely; `unchanged` is one of them."""
-TOP = 30
+MAX_MAGNITUDE = 30
 """The highest magnitude."""
 
 
@@ -59,10 +59,10 @@ class Policy(Operation):
     """What lies beyond the edges."""
 
     @abstractmethod
-    def strengths(self, draw: Draw) -> Tensor:
+    def strengths(self, draw: BatchRandom) -> Tensor:
         """(N, S) float32 in [0, 1]: how strong each of S operations in turn is for each image."""
 
-    def parts(self, draw: Draw) -> tuple[Operation, ...]:
+    def parts(self, draw: BatchRandom) -> tuple[Operation, ...]:
         """What this step does to each image: first where its pixels go, then their colours."""
         share = self.strengths(draw)
         slots = share.shape[1]
@@ -71,20 +71,20 @@ class Policy(Operation):
         matrices = self.moves(choice[:, 0], signed[:, 0], draw)
         for slot in range(1, slots):
             matrices = compose(matrices, self.moves(choice[:, slot], signed[:, slot], draw))
-        colours = (choice - len(MOVES)).clamp(min=0)
+        colors = (choice - len(GEOMETRIC_OPS)).clamp(min=0)
         return (
-            Moved(matrices_drawn=matrices, mode=self.mode),
-            Recoloured(choice=colours, strength=self.amounts(colours, signed)),
+            SampledAffine(matrices_drawn=matrices, mode=self.mode),
+            SampledColorOps(choice=colors, strength=self.amounts(colors, signed)),
         )
 
-    def moves(self, choice: Tensor, signed: Tensor, draw: Draw) -> Tensor:
+    def moves(self, choice: Tensor, signed: Tensor, draw: BatchRandom) -> Tensor:
         """(N, 2, 3), the matrices of the chosen moves (N,) with strengths (N,) in [-1, 1].
 
         Shears fix the image's upper left corner, as in the published code; rotations its centre.
         """
 
         def of(move: str, most: float) -> Tensor:
-            return torch.where(choice == MOVES.index(move), signed * most, 0.0)
+            return torch.where(choice == GEOMETRIC_OPS.index(move), signed * most, 0.0)
 
         shear_x, shear_y = (of(f"shear_{axis}", self.ranges.shear) for axis in "xy")
         move_x = of("translate_x", self.ranges.translate * draw.width)
@@ -100,31 +100,31 @@ class Policy(Operation):
         """What the chosen colour operations are given, for strengths in [-1, 1]; shapes alike."""
         amounts = 1 + signed * self.ranges.enhance
         bits = 8 - (signed.abs() * self.ranges.bits).round()
-        amounts = torch.where(choice == RECOLOURINGS.index(enhance.posterize), bits, amounts)
+        amounts = torch.where(choice == COLOR_OPS.index(color_ops.posterize), bits, amounts)
         threshold = 256 * (1 - signed.abs())
-        return torch.where(choice == RECOLOURINGS.index(enhance.solarize), threshold, amounts)
+        return torch.where(choice == COLOR_OPS.index(color_ops.solarize), threshold, amounts)
 
 
-class Moved(Geometric):
+class SampledAffine(Geometric):
     """The moves that a policy has drawn."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
-    integral: ClassVar[bool] = False
+    pixel_exact: ClassVar[bool] = False
     matrices_drawn: Tensor
     """(N, 2, 3)."""
     mode: Padding
 
     @property
-    def beyond(self) -> Padding | None:
+    def padding_mode(self) -> Padding | None:
         """Zeros or the mirrored image."""
         return self.mode
 
-    def matrices(self, draw: Draw) -> Tensor:  # noqa: ARG002
+    def matrices(self, draw: BatchRandom) -> Tensor:  # noqa: ARG002
         """What was drawn."""
         return self.matrices_drawn
 
 
-class Recoloured(Pixelwise):
+class SampledColorOps(ColorOp):
     """The changes of colour that a policy has drawn."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -133,7 +133,7 @@ class Recoloured(Pixelwise):
     strength: Tensor
     """(N, S) float32."""
 
-    def draw(self, draw: Draw) -> Tensor:  # noqa: ARG002
+    def draw(self, draw: BatchRandom) -> Tensor:  # noqa: ARG002
         """(N, 2 S): what was drawn, choices before strengths."""
         return torch.cat([self.choice.float(), self.strength], 1)
 
@@ -141,7 +141,7 @@ class Recoloured(Pixelwise):
         """One operation after another, each image with its own."""
         choices, strengths = drawn.chunk(2, 1)
         for choice, strength in zip(choices.long().unbind(1), strengths.unbind(1), strict=True):
-            images = enhance.recoloured(images, choice, strength, RECOLOURINGS)
+            images = color_ops.apply_color_ops(images, choice, strength, COLOR_OPS)
         return images
 
 
@@ -159,9 +159,9 @@ class RandAugment(Policy):
     magnitude: Level = 9
     """From 0, nothing, to 30, the full ranges (the paper's M)."""
 
-    def strengths(self, draw: Draw) -> Tensor:
+    def strengths(self, draw: BatchRandom) -> Tensor:
         """The magnitude, for every image and operation."""
-        share = draw.number(self.magnitude) / TOP
+        share = draw.number(self.magnitude) / MAX_MAGNITUDE
         return torch.full((draw.count, self.number), share, device=draw.generator.device)
 
 
@@ -175,6 +175,6 @@ class TrivialAugment(Policy):
     kind: Literal["trivial_augment"] = "trivial_augment"
     ranges: ClassVar[Ranges] = Ranges(0.99, 1.0, 135.0, 0.99, 6)
 
-    def strengths(self, draw: Draw) -> Tensor:
+    def strengths(self, draw: BatchRandom) -> Tensor:
         """One of 31 magnitudes, all equally likely, for each image."""
-        return (draw.integer(TOP + 1) / TOP)[:, None]
+        return (draw.integer(MAX_MAGNITUDE + 1) / MAX_MAGNITUDE)[:, None]

@@ -4,27 +4,27 @@ from typing import Annotated
 
 from pydantic import Field
 
-from residua.data.batches import Batches
 from residua.data.cifar import Cifar10, Cifar100
+from residua.data.dataset import Dataset
 from residua.data.folder import Folder
+from residua.data.sampler import BatchSampler
 from residua.data.shapes import Shapes100
-from residua.data.source import Source
-from residua.data.split import Split, Splits, Statistics, hold_out, statistics
+from residua.data.split import ChannelStats, Split, Splits, channel_stats, hold_out
 
 Data = Annotated[Cifar100 | Cifar10 | Folder | Shapes100, Field(discriminator="kind")]
 """The data sets a recipe can name."""
 
 __all__ = [
-    "Batches",
+    "BatchSampler",
+    "ChannelStats",
     "Cifar10",
     "Cifar100",
     "Data",
+    "Dataset",
     "Folder",
     "Shapes100",
-    "Source",
     "Split",
     "Splits",
-    "Statistics",
+    "channel_stats",
     "hold_out",
-    "statistics",
 ]

@@ -18,7 +18,7 @@ _Batch = dict[bytes, Any]
 
 
 @dataclass(frozen=True)
-class Member:
+class ArchiveFile:
     """One file of an archive, known by its MD5."""
 
     name: str
@@ -34,16 +34,16 @@ class Archive:
     address: str
     md5: str
     """Of the .tar.gz at `address`."""
-    train: tuple[Member, ...]
-    test: Member
-    meta: Member
+    train: tuple[ArchiveFile, ...]
+    test: ArchiveFile
+    meta: ArchiveFile
     labels: bytes
     classes: bytes
     coarse_labels: bytes | None = None
     superclasses: bytes | None = None
 
     @property
-    def members(self) -> tuple[Member, ...]:
+    def members(self) -> tuple[ArchiveFile, ...]:
         """Every file the data set needs."""
         return (*self.train, self.test, self.meta)
 
@@ -53,9 +53,9 @@ CIFAR100 = Archive(
     folder="cifar-100-python",
     address="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
     md5="eb9058c3a382ffc7106e4002c42a8d85",
-    train=(Member("train", "16019d7e3df5f24257cddd939b257f8d"),),
-    test=Member("test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
-    meta=Member("meta", "7973b15100ade9c7d40fb424638fde48"),
+    train=(ArchiveFile("train", "16019d7e3df5f24257cddd939b257f8d"),),
+    test=ArchiveFile("test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
+    meta=ArchiveFile("meta", "7973b15100ade9c7d40fb424638fde48"),
     labels=b"fine_labels",
     classes=b"fine_label_names",
     coarse_labels=b"coarse_labels",
@@ -68,20 +68,20 @@ CIFAR10 = Archive(
     address="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     md5="c58f30108f718f92721af3b95e74349a",
     train=(
-        Member("data_batch_1", "c99cafc152244af753f735de768cd75f"),
-        Member("data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
-        Member("data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
-        Member("data_batch_4", "634d18415352ddfa80567beed471001a"),
-        Member("data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
+        ArchiveFile("data_batch_1", "c99cafc152244af753f735de768cd75f"),
+        ArchiveFile("data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
+        ArchiveFile("data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
+        ArchiveFile("data_batch_4", "634d18415352ddfa80567beed471001a"),
+        ArchiveFile("data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
     ),
-    test=Member("test_batch", "40351d587109b95175f43aff81a1287e"),
-    meta=Member("batches.meta", "5ff9c542aee3614f3951f8cda6e48888"),
+    test=ArchiveFile("test_batch", "40351d587109b95175f43aff81a1287e"),
+    meta=ArchiveFile("batches.meta", "5ff9c542aee3614f3951f8cda6e48888"),
     labels=b"labels",
     classes=b"label_names",
 )
 
 
-def home(root: Path | None = None) -> Path:
+def data_root(root: Path | None = None) -> Path:
     """Return where archives live: `root`, else $RESIDUA_DATA, else residua in the user's cache."""
     if root is None and (given := os.environ.get("RESIDUA_DATA")):
         root = Path(given)
@@ -99,7 +99,7 @@ def find(archive: Archive, root: Path) -> Path | None:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ChecksumResult:
     """What verifying found of one file; `found` is None where there is no file."""
 
     file: Path
@@ -112,11 +112,11 @@ class Verdict:
         return self.found == self.expected
 
 
-def verify(archive: Archive, root: Path) -> list[Verdict]:
+def verify(archive: Archive, root: Path) -> list[ChecksumResult]:
     """Compare the MD5 of each file under `root` with the one it is known by."""
     folder = find(archive, root) or root / archive.folder
     return [
-        Verdict(file, member.md5, md5(file) if file.is_file() else None)
+        ChecksumResult(file, member.md5, md5(file) if file.is_file() else None)
         for member in archive.members
         for file in [folder / member.name]
     ]
@@ -172,7 +172,7 @@ def _names(meta: _Batch, key: bytes) -> tuple[str, ...]:
     return tuple(name.decode() for name in meta[key])
 
 
-def _unpickled(folder: Path, member: Member) -> _Batch:
+def _unpickled(folder: Path, member: ArchiveFile) -> _Batch:
     """Unpickle one file, once its MD5 is seen to be right."""
     file = folder / member.name
     try:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Literal
 
 from residua.data import archive
-from residua.data.source import Source
+from residua.data.dataset import Dataset
 from residua.data.split import Splits
 
 
-class Cifar100(Source):
+class Cifar100(Dataset):
     """50,000 + 10,000 images, 32 x 32, of 100 classes in 20 superclasses."""
 
     kind: Literal["cifar100"] = "cifar100"
@@ -22,10 +22,10 @@ class Cifar100(Source):
 
     def read(self) -> Splits:
         """Read the archive. Raises UserError where it is missing or damaged."""
-        return archive.load(archive.CIFAR100, archive.home(self.root))
+        return archive.load(archive.CIFAR100, archive.data_root(self.root))
 
 
-class Cifar10(Source):
+class Cifar10(Dataset):
     """50,000 + 10,000 images, 32 x 32, of 10 classes."""
 
     kind: Literal["cifar10"] = "cifar10"
@@ -39,4 +39,4 @@ class Cifar10(Source):
 
     def read(self) -> Splits:
         """Read the archive. Raises UserError where it is missing or damaged."""
-        return archive.load(archive.CIFAR10, archive.home(self.root))
+        return archive.load(archive.CIFAR10, archive.data_root(self.root))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
-from residua.data.source import Source
+from residua.data.dataset import Dataset
 from residua.data.split import Split, Splits, hold_out
 from residua.errors import UserError
 
@@ -22,7 +22,7 @@ MATTE = (128, 128, 128)
 """What shows through transparent pixels: mid-grey, near any set's mean."""
 
 
-class Folder(Source):
+class Folder(Dataset):
     """PATH/train/CLASS/* and PATH/test/CLASS/*; or PATH/CLASS/*, of which a fraction is the test.
 
     `val` stands in for a missing `test`, and is the holdout beside one. The classes are the names
@@ -122,14 +122,14 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class Fault:
+class DecodeError:
     """A file that could not be read, and why."""
 
     file: Path
     reason: str
 
 
-def decode(files: list[Path], size: int) -> tuple[NDArray[np.uint8], list[Fault]]:
+def decode(files: list[Path], size: int) -> tuple[NDArray[np.uint8], list[DecodeError]]:
     """Decode files to uint8 (N, 3, size, size), in a thread pool.
 
     An unreadable file, or one with more pixels than Pillow thinks safe, leaves its place
@@ -137,11 +137,11 @@ def decode(files: list[Path], size: int) -> tuple[NDArray[np.uint8], list[Fault]
     """
     images = np.empty((len(files), 3, size, size), dtype=np.uint8)
 
-    def attempt(place: int) -> Fault | None:
+    def attempt(place: int) -> DecodeError | None:
         try:
             images[place] = read_image(files[place], size).transpose(2, 0, 1)
         except Exception as error:  # Pillow's decoders raise almost anything at a broken file.
-            return Fault(files[place], _reason(error))
+            return DecodeError(files[place], _reason(error))
         return None
 
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
@@ -177,7 +177,7 @@ def _reason(error: Exception) -> str:
     return str(error).split("\n")[0] or type(error).__name__
 
 
-def _told(faults: list[Fault], total: int) -> str:
+def _told(faults: list[DecodeError], total: int) -> str:
     first = "; ".join(f"{fault.file} ({fault.reason})" for fault in faults[:3])
     more = "; ..." if len(faults) > 3 else ""
     return f"{len(faults):,} of {total:,} image files cannot be read: {first}{more}"

@@ -66,8 +66,8 @@ def _drop(x: Array, y: Array) -> Array:
 
 
 def _pill(x: Array, y: Array) -> Array:
-    beyond = (np.abs(x) - 0.75).clip(0)
-    return _round(beyond, y, 0.38)
+    padding_mode = (np.abs(x) - 0.75).clip(0)
+    return _round(padding_mode, y, 0.38)
 
 
 def _flower(x: Array, y: Array) -> Array:

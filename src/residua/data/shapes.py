@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from residua.data.dataset import Dataset
 from residua.data.outlines import OUTLINES, Array
-from residua.data.source import Source
 from residua.data.split import Split, Splits
 
 Planes = Sequence[Array]
@@ -34,7 +34,7 @@ _DRAWS = 96
 """Raw numbers kept for everything else."""
 
 
-class Shapes100(Source):
+class Shapes100(Dataset):
     """100 procedural classes, 32 x 32, in 20 superclasses: "striped star" is a star."""
 
     kind: Literal["shapes100"] = "shapes100"
@@ -99,7 +99,7 @@ class _Draws:
         x, y = np.where(quadrant & 1, -y, x), np.where(quadrant & 1, x, y)
         return np.where(quadrant & 2, -x, x), np.where(quadrant & 2, -y, y)
 
-    def colour(self) -> list[NDArray[np.int64]]:
+    def color(self) -> list[NDArray[np.int64]]:
         """Draw red, green and blue in 0 .. 255."""
         return [self.integer(0, 256) for _ in range(3)]
 
@@ -131,7 +131,7 @@ def _draw(raw: NDArray[np.uint64], shape: int, textures: NDArray[np.int64]) -> N
 def _palette(draws: _Draws) -> tuple[Planes, Planes, Planes]:
     """Draw three colours that differ in every channel: thirds of the way around 0 .. 255."""
     first, second, third = [], [], []
-    for channel in draws.colour():
+    for channel in draws.color():
         turn = np.where(draws.integer(0, 2), 85, 171)
         first.append(channel)
         second.append((channel + turn + draws.integer(-25, 26)) % 256)
@@ -149,7 +149,7 @@ def _background(draws: _Draws, x: Array, y: Array, ground: Planes) -> Planes:
     slope = [draws.uniform(-2.0, 2.0) for _ in range(3)]
     strength = draws.uniform(-60, 60) * draws.integer(0, 2).astype(np.float32)
     faint = _texture(draws, u, v, draws.integer(1, len(TEXTURES))) * strength
-    picture = [colour + u * tilt + faint for colour, tilt in zip(ground, slope, strict=True)]
+    picture = [color + u * tilt + faint for color, tilt in zip(ground, slope, strict=True)]
     return _clutter(draws, x, y, picture, pieces=3)
 
 
@@ -160,8 +160,8 @@ def _clutter(draws: _Draws, x: Array, y: Array, picture: Planes, pieces: int) ->
         length, width = draws.uniform(0, 5), draws.uniform(1, 2.2)
         along = np.maximum(np.abs(u) - length, 0)
         there = _cover(np.sqrt(along * along + v * v) - width)
-        colour = _floats(draws.colour())
-        picture = [back + (c - back) * there for back, c in zip(picture, colour, strict=True)]
+        color = _floats(draws.color())
+        picture = [back + (c - back) * there for back, c in zip(picture, color, strict=True)]
     return picture
 
 

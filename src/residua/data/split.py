@@ -9,8 +9,10 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
+from residua.config import Config
 from residua.errors import UserError
 
 
@@ -48,9 +50,9 @@ class Split:
             self, images=self.images[chosen], labels=self.labels[chosen], coarse_labels=coarse
         )
 
-    def limited(self, n: int) -> "Split":
+    def subsample(self, n: int) -> "Split":
         """Return at most `n` images, the same each time, each class in its proportion."""
-        return self if n >= len(self) else self.subset(stratified(self.labels, n, seed=0))
+        return self if n >= len(self) else self.subset(stratified_sample(self.labels, n, seed=0))
 
     @cached_property
     def checksum(self) -> str:
@@ -70,15 +72,15 @@ class Splits:
     test: Split
 
 
-@dataclass(frozen=True)
-class Statistics:
+class ChannelStats(Config):
     """Mean and population standard deviation of each channel, in units of [0, 1]."""
 
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    std: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat]
+    """A deviation of 0, of a channel that never varies, counts as 1 when images are normalised."""
 
 
-def statistics(split: Split) -> Statistics:
+def channel_stats(split: Split) -> ChannelStats:
     """Return the exact statistics of the split's channels, from integer counts of the 256 values.
 
     A channel that never varies has a std of 0. Not cached: 0.2 s for CIFAR-100, hardly more than
@@ -87,7 +89,7 @@ def statistics(split: Split) -> Statistics:
     if len(split) == 0:
         raise ValueError("a split without images has no statistics")
     red, green, blue = (_moments(split.images[:, channel]) for channel in range(3))
-    return Statistics(mean=(red[0], green[0], blue[0]), std=(red[1], green[1], blue[1]))
+    return ChannelStats(mean=(red[0], green[0], blue[0]), std=(red[1], green[1], blue[1]))
 
 
 def _moments(values: Tensor) -> tuple[float, float]:
@@ -111,13 +113,13 @@ def hold_out(split: Split, size: int, seed: int) -> tuple[Split, Split]:
             f"a holdout of {size:,} of {len(split):,} images leaves nothing to "
             + ("hold out" if size < 1 else "train on")
         )
-    chosen = stratified(split.labels, size, seed)
+    chosen = stratified_sample(split.labels, size, seed)
     rest = torch.ones(len(split), dtype=torch.bool)
     rest[chosen] = False
     return split.subset(rest.nonzero().flatten()), split.subset(chosen)
 
 
-def stratified(labels: Tensor, size: int, seed: int) -> Tensor:
+def stratified_sample(labels: Tensor, size: int, seed: int) -> Tensor:
     """Choose `size` of the labelled images: their places, int64 (size,), ascending.
 
     Each class gets its share by the largest remainder (Hamilton's method), so within one image of

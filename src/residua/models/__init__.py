@@ -1,41 +1,47 @@
 """Residual networks: one space of architectures, one module that runs them."""
 
-from residua.models.architecture import Architecture, possible, wide
+from residua.models.architecture import Architecture, architecture_errors, wide_resnet
 from residua.models.attention import CBAM, SqueezeExcitation
-from residua.models.blocks import Basic, Bottleneck, Plain, PreActivation
-from residua.models.network import ResidualNetwork
-from residua.models.parts import (
+from residua.models.blocks import BasicBlock, Bottleneck, ConvBlock, PreActBlock
+from residua.models.layers import (
     AveragePool,
+    BatchNorm,
+    GroupNorm,
     MaxPool,
+    NoNorm,
     Projection,
     StochasticDepth,
     ZeroPadding,
-    set_clock,
+    set_progress,
 )
-from residua.models.stems import Stem, Whitened, fit
-from residua.models.summary import Summary, summarise, training_flops
+from residua.models.network import ResidualNetwork
+from residua.models.stems import ConvStem, WhiteningStem, init_whitening
+from residua.models.summary import Summary, summarize, training_flops
 
 __all__ = [
     "CBAM",
     "Architecture",
     "AveragePool",
-    "Basic",
+    "BasicBlock",
+    "BatchNorm",
     "Bottleneck",
+    "ConvBlock",
+    "ConvStem",
+    "GroupNorm",
     "MaxPool",
-    "Plain",
-    "PreActivation",
+    "NoNorm",
+    "PreActBlock",
     "Projection",
     "ResidualNetwork",
     "SqueezeExcitation",
-    "Stem",
     "StochasticDepth",
     "Summary",
-    "Whitened",
+    "WhiteningStem",
     "ZeroPadding",
-    "fit",
-    "possible",
-    "set_clock",
-    "summarise",
+    "architecture_errors",
+    "init_whitening",
+    "set_progress",
+    "summarize",
     "training_flops",
-    "wide",
+    "wide_resnet",
 ]

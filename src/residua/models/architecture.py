@@ -8,31 +8,40 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
+from residua.config import Config
 from residua.errors import UserError
 from residua.models.attention import Attention
-from residua.models.blocks import AnyBlock, Basic, PreActivation, Style, drop, leave_out
-from residua.models.network import ResidualNetwork
-from residua.models.parts import (
+from residua.models.blocks import (
+    AnyBlock,
+    BasicBlock,
+    LayerFactory,
+    PreActBlock,
+    dropout_layers,
+    stochastic_depth_layers,
+)
+from residua.models.layers import (
     Activation,
     AveragePool,
+    BatchNorm,
+    Norm,
     Pooling,
     Projection,
     Shortcut,
     convolution,
 )
-from residua.models.stems import AnyStem, Stem
-from residua.schedule import Probability
-from residua.seed import derive
-from residua.value import Value
+from residua.models.network import ResidualNetwork
+from residua.models.stems import AnyStem, ConvStem
+from residua.schedules import Probability
+from residua.seeding import derive_seed
 
-MOST = 2**30
+MAX_PARAMETERS = 2**30
 """Parameters of a network: a recipe that asks for more is a mistake, or worse."""
 Depth = Annotated[int, Field(ge=1, le=256)]
 Width = Annotated[int, Field(ge=1, le=2**16)]
 
 
 @contextmanager
-def possible() -> Iterator[None]:
+def architecture_errors() -> Iterator[None]:
     """Say what torch says of an impossible network as what the user has to change.
 
     Raises:
@@ -44,17 +53,17 @@ def possible() -> Iterator[None]:
         raise UserError(f"architecture: there is no such network: {error}") from None
 
 
-class Architecture(Value):
+class Architecture(Config):
     """A residual network: a stem, stages of equal blocks, pooling and one linear layer."""
 
-    stem: AnyStem = Stem()
+    stem: AnyStem = ConvStem()
     depths: Annotated[tuple[Depth, ...], Field(min_length=1, max_length=16)] = (2, 2, 2, 2)
     """Blocks of each stage."""
     widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=16)] = (64, 128, 256, 512)
     """The width of each stage's blocks."""
     strides: tuple[Literal[1, 2], ...] | None = None
     """The stride of each stage's first block; left out: 1, then 2 for every further stage."""
-    block: AnyBlock = Basic()
+    block: AnyBlock = BasicBlock()
     shortcut: Shortcut = Projection()
     """Where a block changes size or width."""
     activation: Activation = "relu"
@@ -66,17 +75,15 @@ class Architecture(Value):
     stochastic_depth: Probability = 0.0
     """How often the last block's branch is left out for an image while training; the blocks before
     it are left out more rarely, in proportion to their place (arXiv:1603.09382)."""
-    norm_momentum: float = Field(default=0.1, gt=0, le=1)
-    """The weight of a new batch in the running statistics of batch normalisation."""
-    norm_gain: bool = True
-    """Whether batch normalisation learns a gain besides its shift."""
+    norm: Norm = BatchNorm()
+    """The normalization layers."""
     downsampling: Literal["strided", "pooled"] = "strided"
     """How a stage begins: with a block that strides, or with convolution, max-pool, norm, act."""
     head_bias: bool = True
     """Whether the linear layer has a bias."""
-    head_deviation: float | None = Field(default=None, gt=0)
+    head_init_std: float | None = Field(default=None, gt=0)
     """Of the linear layer's first weights; left out: torch's own initialisation."""
-    initialisation: Literal["he_normal", "torch", "identity"] = "he_normal"
+    initialization: Literal["kaiming_normal", "torch", "dirac"] = "kaiming_normal"
     """Of convolutions: normal by fan-out (arXiv:1502.01852), torch's own, or torch's own with the
     first filters passing their channel on (arXiv:2404.00498)."""
 
@@ -107,10 +114,10 @@ class Architecture(Value):
         """
         with torch.device("meta"):
             size = sum(weight.numel() for weight in self._assembled(classes).parameters())
-        if size > MOST:
-            raise ValueError(f"{size:,} parameters are more than {MOST:,}")
+        if size > MAX_PARAMETERS:
+            raise ValueError(f"{size:,} parameters are more than {MAX_PARAMETERS:,}")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(seed, "weights"))
+            torch.manual_seed(derive_seed(seed, "weights"))
             network = self._assembled(classes)
             self._initialise(network)
         return network
@@ -119,24 +126,19 @@ class Architecture(Value):
         for module in network.modules():
             if not isinstance(module, nn.Conv2d) or not module.weight.requires_grad:
                 continue
-            if self.initialisation == "he_normal":
+            if self.initialization == "kaiming_normal":
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif self.initialisation == "identity":
+            elif self.initialization == "dirac":
                 nn.init.dirac_(module.weight.data[: module.in_channels])
-        if self.head_deviation is not None:
+        if self.head_init_std is not None:
             last = network.head[-1]
             assert isinstance(last, nn.Linear)
-            nn.init.normal_(last.weight, std=self.head_deviation)
-
-    def _norm(self, channels: int) -> nn.Module:
-        norm = nn.BatchNorm2d(channels, momentum=self.norm_momentum)
-        norm.weight.requires_grad_(self.norm_gain)
-        return norm
+            nn.init.normal_(last.weight, std=self.head_init_std)
 
     def _assembled(self, classes: int) -> ResidualNetwork:
-        style = Style(
+        style = LayerFactory(
             self.activation,
-            self._norm,
+            self.norm.build,
             self.shortcut,
             self.attention.build if self.attention else None,
         )
@@ -155,7 +157,9 @@ class Architecture(Value):
             for _ in range(depth):
                 number += 1
                 block = self.block.build(channels, width, 1 if blocks else stride, style)
-                block.branch.extend(leave_out(self.stochastic_depth, number / last_number))
+                block.branch.extend(
+                    stochastic_depth_layers(self.stochastic_depth, number / last_number)
+                )
                 blocks.append(block)
                 channels = self.block.channels(width)
             stages.append(nn.Sequential(*blocks))
@@ -164,13 +168,13 @@ class Architecture(Value):
             *last,
             self.pooling.build(),
             nn.Flatten(),
-            *drop(self.dropout),
+            *dropout_layers(self.dropout),
             nn.Linear(channels, classes, bias=self.head_bias),
         )
         return ResidualNetwork(stem, nn.Sequential(*stages), head)
 
 
-def wide(depth: int, factor: int, dropout: Probability = 0.0) -> Architecture:
+def wide_resnet(depth: int, factor: int, dropout: Probability = 0.0) -> Architecture:
     """WRN-depth-factor (arXiv:1605.07146), for 32 x 32 images.
 
     Raises:
@@ -179,9 +183,9 @@ def wide(depth: int, factor: int, dropout: Probability = 0.0) -> Architecture:
     if (depth - 4) % 6:
         raise ValueError(f"the depth of a wide residual network is 6n + 4, not {depth}")
     return Architecture(
-        stem=Stem(width=16, norm=False),
+        stem=ConvStem(width=16, norm=False),
         depths=((depth - 4) // 6,) * 3,
         widths=(16 * factor, 32 * factor, 64 * factor),
-        block=PreActivation(dropout=dropout),
+        block=PreActBlock(dropout=dropout),
         shortcut=Projection(norm=False),
     )

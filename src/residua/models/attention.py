@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from residua.value import Value
+from residua.config import Config
 
 
-class SqueezeExcitation(Value):
+class SqueezeExcitation(Config):
     """Weigh channels by what the whole image shows (Hu et al., arXiv:1709.01507)."""
 
     kind: Literal["squeeze_excitation"] = "squeeze_excitation"
@@ -19,10 +19,10 @@ class SqueezeExcitation(Value):
 
     def build(self, channels: int) -> nn.Module:
         """(N, channels, H, W) to the same shape."""
-        return SqueezeExcited(channels, max(1, channels // self.reduction))
+        return SEModule(channels, max(1, channels // self.reduction))
 
 
-class SqueezeExcited(nn.Module):
+class SEModule(nn.Module):
     """Channels times a gate computed from their means."""
 
     def __init__(self, channels: int, width: int) -> None:
@@ -36,7 +36,7 @@ class SqueezeExcited(nn.Module):
         return images * torch.sigmoid(self.excite(hidden))[:, :, None, None]
 
 
-class CBAM(Value):
+class CBAM(Config):
     """Weigh channels by their mean and maximum, then places by theirs (arXiv:1807.06521)."""
 
     kind: Literal["cbam"] = "cbam"
@@ -47,10 +47,10 @@ class CBAM(Value):
 
     def build(self, channels: int) -> nn.Module:
         """(N, channels, H, W) to the same shape."""
-        return Attended(channels, max(1, channels // self.reduction), self.kernel)
+        return CBAMModule(channels, max(1, channels // self.reduction), self.kernel)
 
 
-class Attended(nn.Module):
+class CBAMModule(nn.Module):
     """Channels times a gate, then places times a gate.
 
     The channels' means and maxima go through the same two linear layers; the places' mean and

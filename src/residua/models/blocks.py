@@ -8,17 +8,17 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from residua.models.parts import (
+from residua.config import Config
+from residua.models.layers import (
     ACTIVATIONS,
     Activation,
     Dropout,
-    Norm,
+    NormFactory,
     Shortcut,
     StochasticDepth,
     convolution,
 )
-from residua.schedule import Probability
-from residua.value import Value
+from residua.schedules import Probability
 
 
 class ResidualBlock(nn.Module):
@@ -49,11 +49,11 @@ class ResidualBlock(nn.Module):
 
 
 @dataclass(frozen=True)
-class Style:
+class LayerFactory:
     """What all blocks of a network share."""
 
     activation: Activation
-    norm: Norm
+    norm: NormFactory
     shortcut: Shortcut
     attention: Callable[[int], nn.Module] | None
 
@@ -72,17 +72,17 @@ class Style:
         return self.shortcut.build(channels_in, channels_out, stride, self.norm)
 
 
-def drop(rate: Probability) -> list[nn.Module]:
+def dropout_layers(rate: Probability) -> list[nn.Module]:
     """Dropout, or nothing where the rate is constantly 0."""
     return [] if rate == 0 else [Dropout(rate)]
 
 
-def leave_out(rate: Probability, share: float) -> list[nn.Module]:
+def stochastic_depth_layers(rate: Probability, share: float) -> list[nn.Module]:
     """Stochastic depth at a share of the rate, or nothing where the rate is constantly 0."""
     return [] if rate == 0 else [StochasticDepth(rate, share)]
 
 
-class Block(Value):
+class Block(Config):
     """One kind of residual block."""
 
     preactivated: ClassVar[bool] = False
@@ -96,57 +96,65 @@ class Block(Value):
         return width
 
     @abstractmethod
-    def build(self, channels_in: int, width: int, stride: int, style: Style) -> ResidualBlock:
+    def build(
+        self, channels_in: int, width: int, stride: int, style: LayerFactory
+    ) -> ResidualBlock:
         """One block, from `channels_in` to `channels(width)`."""
 
 
-class Basic(Block):
+class BasicBlock(Block):
     """conv-norm-act-conv-norm, added, then activated (He et al., arXiv:1512.03385)."""
 
     kind: Literal["basic"] = "basic"
-    activated: bool = True
+    final_activation: bool = True
     """Whether the sum is activated."""
 
-    def build(self, channels_in: int, width: int, stride: int, style: Style) -> ResidualBlock:
+    def build(
+        self, channels_in: int, width: int, stride: int, style: LayerFactory
+    ) -> ResidualBlock:
         """Two 3 x 3 convolutions, the first with the stride."""
         branch = nn.Sequential(
             convolution(channels_in, width, 3, stride),
             style.norm(width),
             style.activate(),
-            *drop(self.dropout),
+            *dropout_layers(self.dropout),
             convolution(width, width, 3),
             style.norm(width),
             *style.attend(width),
         )
-        after = style.activate() if self.activated else nn.Identity()
+        after = style.activate() if self.final_activation else nn.Identity()
         skip = style.skip(channels_in, width, stride)
         return ResidualBlock(nn.Identity(), branch, skip, after, skip_activated=False)
 
 
-class PreActivation(Block):
+class PreActBlock(Block):
     """norm-act-conv twice, added, left as it is (He et al., arXiv:1603.05027).
 
     With dropout between the convolutions it is the block of wide residual networks (Zagoruyko
     and Komodakis, arXiv:1605.07146).
     """
 
-    kind: Literal["preactivation"] = "preactivation"
+    kind: Literal["preact"] = "preact"
     preactivated: ClassVar[bool] = True
-    skip: Literal["input", "activated", "activated_when_projected"] = "activated_when_projected"
+    shortcut_input: Literal["input", "activated", "activated_when_projected"] = (
+        "activated_when_projected"
+    )
     """What the shortcut takes: the block's input, or the input normalised and activated."""
 
-    def build(self, channels_in: int, width: int, stride: int, style: Style) -> ResidualBlock:
+    def build(
+        self, channels_in: int, width: int, stride: int, style: LayerFactory
+    ) -> ResidualBlock:
         """Two 3 x 3 convolutions, the first with the stride."""
         shortcut = style.skip(channels_in, width, stride)
         projected = not isinstance(shortcut, nn.Identity)
-        activated = self.skip == "activated" or (
-            self.skip == "activated_when_projected" and projected
+        activated = self.shortcut_input == "activated" or (
+            self.shortcut_input == "activated_when_projected" and projected
         )
         branch = nn.Sequential(
             convolution(channels_in, width, 3, stride),
             style.norm(width),
             style.activate(),
-            *drop(self.dropout),
+            *dropout_layers(self.dropout),
             convolution(width, width, 3),
             *style.attend(width),
         )
@@ -162,22 +170,24 @@ class Bottleneck(Block):
     """Output channels over the block's width."""
     groups: int = Field(default=1, ge=1, le=2**16)
     """Groups of the 3 x 3 convolution (ResNeXt's cardinality)."""
-    inner: float = Field(default=1.0, gt=0)
+    inner_ratio: float = Field(default=1.0, gt=0)
     """Width of the 3 x 3 convolution over the block's width."""
 
     def channels(self, width: int) -> int:
         """The block's width times the expansion."""
         return width * self.expansion
 
-    def build(self, channels_in: int, width: int, stride: int, style: Style) -> ResidualBlock:
+    def build(
+        self, channels_in: int, width: int, stride: int, style: LayerFactory
+    ) -> ResidualBlock:
         """Three convolutions, the 3 x 3 one with the stride.
 
         Raises:
             ValueError: there is no channel between them.
         """
-        inner, out = round(width * self.inner), self.channels(width)
+        inner, out = round(width * self.inner_ratio), self.channels(width)
         if inner < 1:
-            raise ValueError(f"nothing is left of {width} channels times {self.inner:g}")
+            raise ValueError(f"nothing is left of {width} channels times {self.inner_ratio:g}")
         branch = nn.Sequential(
             convolution(channels_in, inner, 1),
             style.norm(inner),
@@ -185,7 +195,7 @@ class Bottleneck(Block):
             convolution(inner, inner, 3, stride, self.groups),
             style.norm(inner),
             style.activate(),
-            *drop(self.dropout),
+            *dropout_layers(self.dropout),
             convolution(inner, out, 1),
             style.norm(out),
             *style.attend(out),
@@ -194,23 +204,25 @@ class Bottleneck(Block):
         return ResidualBlock(nn.Identity(), branch, skip, style.activate(), skip_activated=False)
 
 
-class Plain(Block):
+class ConvBlock(Block):
     """conv-norm-act as the whole branch, added, left as it is (Page's ResNet-9).
 
     How to Train Your ResNet, https://www.myrtle.ai/how-to-train-your-resnet/.
     """
 
-    kind: Literal["plain"] = "plain"
-    convolutions: int = Field(default=1, ge=1, le=100)
+    kind: Literal["conv"] = "conv"
+    num_convs: int = Field(default=1, ge=1, le=100)
     """3 x 3 convolutions of the branch."""
 
-    def build(self, channels_in: int, width: int, stride: int, style: Style) -> ResidualBlock:
+    def build(
+        self, channels_in: int, width: int, stride: int, style: LayerFactory
+    ) -> ResidualBlock:
         """The first convolution with the stride."""
         branch: list[nn.Module] = []
-        for place in range(self.convolutions):
+        for place in range(self.num_convs):
             narrow, step = (width, 1) if place else (channels_in, stride)
-            if place == self.convolutions - 1:
-                branch += drop(self.dropout)
+            if place == self.num_convs - 1:
+                branch += dropout_layers(self.dropout)
             branch += [convolution(narrow, width, 3, step), style.norm(width), style.activate()]
         branch += style.attend(width)
         skip = style.skip(channels_in, width, stride)
@@ -219,4 +231,4 @@ class Plain(Block):
         )
 
 
-AnyBlock = Annotated[Basic | PreActivation | Bottleneck | Plain, Field(discriminator="kind")]
+AnyBlock = Annotated[BasicBlock | PreActBlock | Bottleneck | ConvBlock, Field(discriminator="kind")]

@@ -31,7 +31,7 @@ class ResidualNetwork(nn.Module):
         """The convolution that sees the images."""
         return next(module for module in self.modules() if isinstance(module, nn.Conv2d))
 
-    def groups(self) -> dict[str, list[nn.Parameter]]:
+    def layer_groups(self) -> dict[str, list[nn.Parameter]]:
         """The trained parameters of `stem`, `stage1` ... and `head`; parts without any left out."""
         stages = {f"stage{place}": stage for place, stage in enumerate(self.stages, 1)}
         parts = {"stem": self.stem, **stages, "head": self.head}

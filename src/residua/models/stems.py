@@ -6,19 +6,19 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from residua.models.blocks import Style
-from residua.models.parts import Dropout, convolution
-from residua.schedule import Probability
-from residua.value import Value
+from residua.config import Config
+from residua.models.blocks import LayerFactory
+from residua.models.layers import Dropout, convolution
+from residua.schedules import Probability
 
 PATCHES_OF = 5000
 """Images whose patches a whitening is fitted to."""
 
 
-class Stem(Value):
+class ConvStem(Config):
     """A convolution, normalised and activated or not."""
 
-    kind: Literal["convolution"] = "convolution"
+    kind: Literal["conv"] = "conv"
     width: int = Field(default=64, ge=1, le=2**16)
     kernel: Literal[1, 3, 5, 7] = 3
     norm: bool = True
@@ -31,7 +31,7 @@ class Stem(Value):
         """Of the output."""
         return self.width
 
-    def build(self, style: Style) -> nn.Module:
+    def build(self, style: LayerFactory) -> nn.Module:
         """(N, 3, H, W) to (N, width, H, W)."""
         parts: list[nn.Module] = [convolution(3, self.width, self.kernel)]
         if self.norm:
@@ -41,7 +41,7 @@ class Stem(Value):
         return nn.Sequential(*parts)
 
 
-class Whitened(Value):
+class WhiteningStem(Config):
     """A frozen convolution whose filters whiten the training set's patches, then activated.
 
     The filters are the patches' principal axes, each divided by its deviation, with both signs:
@@ -49,7 +49,7 @@ class Whitened(Value):
     frozen by Jordan, arXiv:2404.00498.
     """
 
-    kind: Literal["whitened"] = "whitened"
+    kind: Literal["whitening"] = "whitening"
     kernel: Literal[2, 3] = 2
     """The side of a patch; there is no padding."""
     epsilon: float = Field(default=5e-4, gt=0)
@@ -60,12 +60,12 @@ class Whitened(Value):
         """Of the output: both signs of every axis."""
         return 2 * 3 * self.kernel**2
 
-    def build(self, style: Style) -> nn.Module:
+    def build(self, style: LayerFactory) -> nn.Module:
         """(N, 3, H, W) to (N, channels, H - kernel + 1, W - kernel + 1)."""
-        return nn.Sequential(Whitening(self.kernel, self.epsilon), style.activate())
+        return nn.Sequential(WhiteningConv(self.kernel, self.epsilon), style.activate())
 
 
-class Whitening(nn.Conv2d):
+class WhiteningConv(nn.Conv2d):
     """The whitening convolution; `fit` gives it its filters."""
 
     def __init__(self, kernel: int, epsilon: float) -> None:
@@ -74,7 +74,7 @@ class Whitening(nn.Conv2d):
         self.epsilon = epsilon
 
     @torch.no_grad()
-    def fit(self, images: Tensor) -> None:
+    def init_from_patches(self, images: Tensor) -> None:
         """Whiten the patches of normalised images (N, 3, H, W)."""
         side = self.kernel_size[0]
         patches = images.unfold(2, side, 1).unfold(3, side, 1).permute(0, 2, 3, 1, 4, 5)
@@ -84,7 +84,7 @@ class Whitening(nn.Conv2d):
         self.weight.copy_(torch.cat([filters, -filters]))
 
 
-def fit(network: nn.Module, images: Tensor) -> None:
+def init_whitening(network: nn.Module, images: Tensor) -> None:
     """Give the layers that are made from the data what they are made from.
 
     Args:
@@ -92,8 +92,8 @@ def fit(network: nn.Module, images: Tensor) -> None:
         images: (N, 3, H, W) float32, normalised training images; the first ones are used.
     """
     for module in network.modules():
-        if isinstance(module, Whitening):
-            module.fit(images[:PATCHES_OF])
+        if isinstance(module, WhiteningConv):
+            module.init_from_patches(images[:PATCHES_OF])
 
 
-AnyStem = Annotated[Stem | Whitened, Field(discriminator="kind")]
+AnyStem = Annotated[ConvStem | WhiteningStem, Field(discriminator="kind")]

@@ -36,7 +36,7 @@ class Summary:
         return sum(row.multiply_adds for row in self.rows)
 
     @property
-    def weighted_layers(self) -> int:
+    def depth(self) -> int:
         """Convolutions outside shortcuts, and linear layers: the depth in a network's name."""
         return sum(
             row.kind in ("Conv2d", "Linear")
@@ -55,7 +55,7 @@ class Summary:
         return 2 * sum(torch.Size(row.shape).numel() for row in self.rows) * 4 / MIB
 
 
-def summarise(network: nn.Module, size: int = 32) -> Summary:
+def summarize(network: nn.Module, size: int = 32) -> Summary:
     """Run one blank image of `size` x `size` pixels through a network and note every layer."""
     rows: list[Row] = []
 

@@ -7,15 +7,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from residua.optim.sgd import SGD, leave_out_overflows
-from residua.schedule import Clock, Fraction, NonNegative, at
-from residua.value import Value
+from residua.config import Config
+from residua.optim.sgd import SGD, skip_overflowed_steps
+from residua.schedules import Fraction, NonNegative, TrainingProgress, value_at
 
-QUINTIC = (3.4445, -4.7750, 2.0315)
+NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Coefficients of the iteration, from Jordan's description of Muon."""
 
 
-class Muon(Value):
+class Muon(Config):
     """Muon on convolutions (Jordan et al., https://kellerjordan.github.io/posts/muon/).
 
     The momentum of each layer's filters, as a matrix of one row a filter, is replaced by the
@@ -27,11 +27,11 @@ class Muon(Value):
     lr: NonNegative = 0.2
     momentum: Fraction = 0.6
     """Of Nesterov's kind."""
-    iterations: int = Field(default=3, ge=1)
+    ns_steps: int = Field(default=3, ge=1)
     """Newton-Schulz iterations."""
-    rescaled: bool = True
+    normalize_weights: bool = True
     """Whether every layer's filters are scaled back to a mean square norm of 1 before each step."""
-    rest: SGD = SGD(nesterov=True)
+    aux: SGD = SGD(nesterov=True)
     """For normalisation, biases and linear layers."""
 
     def build(self, network: nn.Module) -> torch.optim.Optimizer:
@@ -40,20 +40,20 @@ class Muon(Value):
         filters = [weight for weight in trained if weight.ndim == 4]
         optimizer = MuonSGD(
             filters,
-            self.iterations,
-            self.rescaled,
-            self.rest.groups([weight for weight in trained if weight.ndim != 4]),
-            self.rest.nesterov,
+            self.ns_steps,
+            self.normalize_weights,
+            self.aux.groups([weight for weight in trained if weight.ndim != 4]),
+            self.aux.nesterov,
         )
-        self.set_clock(optimizer, Clock(0, 1, 1))
+        self.set_progress(optimizer, TrainingProgress(0, 1, 1))
         return optimizer
 
-    def set_clock(self, optimizer: torch.optim.Optimizer, clock: Clock) -> None:
+    def set_progress(self, optimizer: torch.optim.Optimizer, progress: TrainingProgress) -> None:
         """Give the optimiser the rates, momenta and decay of this moment."""
-        self.rest.set_clock(optimizer, clock)
+        self.aux.set_progress(optimizer, progress)
         filters = optimizer.param_groups[0]
-        filters["lr"] = at(self.lr, clock) * clock.slowed
-        filters["momentum"] = at(self.momentum, clock)
+        filters["lr"] = value_at(self.lr, progress) * progress.lr_scale
+        filters["momentum"] = value_at(self.momentum, progress)
 
 
 class MuonSGD(torch.optim.SGD):
@@ -62,15 +62,15 @@ class MuonSGD(torch.optim.SGD):
     def __init__(
         self,
         filters: Sequence[Tensor],
-        iterations: int,
-        rescaled: bool,
+        ns_steps: int,
+        normalize_weights: bool,
         others: list[dict[str, Any]],
         nesterov: bool,
     ) -> None:
         groups = [{"params": filters, "decays": False}, *others]
         super().__init__(groups, lr=0.1, momentum=0.9, nesterov=nesterov, fused=True)
-        self.iterations, self.rescaled = iterations, rescaled
-        leave_out_overflows(self)
+        self.ns_steps, self.normalize_weights = ns_steps, normalize_weights
+        skip_overflowed_steps(self)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -84,22 +84,22 @@ class MuonSGD(torch.optim.SGD):
                 state["momentum_buffer"] = torch.zeros_like(weight)
             momentum = state["momentum_buffer"].mul_(group["momentum"]).add_(weight.grad)
             ahead = weight.grad.add(momentum, alpha=group["momentum"])
-            if self.rescaled:
+            if self.normalize_weights:
                 weight.mul_(len(weight) ** 0.5 / weight.norm())
-            weight.sub_(orthogonalised(ahead, self.iterations), alpha=group["lr"])
+            weight.sub_(newton_schulz(ahead, self.ns_steps), alpha=group["lr"])
             weight.grad = None
         loss: float | None = super().step(closure)
         return loss
 
 
-def orthogonalised(filters: Tensor, iterations: int) -> Tensor:
+def newton_schulz(filters: Tensor, steps: int) -> Tensor:
     """(O, ...) to the same shape: all singular values of the O rows drawn towards 1."""
     rows = filters.flatten(1).bfloat16()
     rows = rows / (rows.norm() + 1e-7)
     tall = rows.shape[0] > rows.shape[1]
     rows = rows.T if tall else rows
-    first, third, fifth = QUINTIC
-    for _ in range(iterations):
+    first, third, fifth = NS_COEFFICIENTS
+    for _ in range(steps):
         square = rows @ rows.T
         polynomial = torch.addmm(square, square, square, beta=third, alpha=fifth)
         rows = torch.addmm(rows, polynomial, rows, beta=first)

@@ -8,20 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from residua.schedule import Clock, NonNegative, at
-from residua.value import Value
+from residua.config import Config
+from residua.schedules import NonNegative, TrainingProgress, value_at
 
 Gradients = Callable[[], tuple[Tensor, Tensor]]
 """Runs the network forward and backward, the same way each time: gives loss and logits, and leaves
 gradients in the weights."""
 
 
-def here(network: nn.Module, clock: Clock, gradients: Gradients) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+def plain_gradients(
+    network: nn.Module, progress: TrainingProgress, gradients: Gradients
+) -> tuple[Tensor, Tensor]:
     """The gradients where the weights are: the plain step."""
     return gradients()
 
 
-class SAM(Value):
+class SAM(Config):
     """The gradients where the loss is worst nearby (Foret et al., arXiv:2010.01412).
 
     Every step runs forward and backward twice, on the same augmented images with the same dropout:
@@ -35,7 +37,7 @@ class SAM(Value):
     """The distance, in the Euclidean norm of all weights together."""
 
     def __call__(
-        self, network: nn.Module, clock: Clock, gradients: Gradients
+        self, network: nn.Module, progress: TrainingProgress, gradients: Gradients
     ) -> tuple[Tensor, Tensor]:
         """Loss and logits at the weights; the gradients left in them are those of the worst place.
 
@@ -44,7 +46,7 @@ class SAM(Value):
         outcome = gradients()
         moved = {weight: weight.grad for weight in network.parameters() if weight.grad is not None}
         own = [weight.detach().clone() for weight in moved]
-        distance = at(self.rho, clock) / (get_total_norm(moved.values()) + 1e-12)
+        distance = value_at(self.rho, progress) / (get_total_norm(moved.values()) + 1e-12)
         with torch.no_grad():
             for weight, slope in moved.items():
                 weight.addcmul_(slope, distance)

@@ -7,11 +7,11 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from residua.schedule import Clock, Fraction, NonNegative, at, extremes
-from residua.value import Value
+from residua.config import Config
+from residua.schedules import Fraction, NonNegative, TrainingProgress, bounds, value_at
 
 
-class SGD(Value):
+class SGD(Config):
     """SGD with momentum, coupled weight decay, and Nesterov's look ahead where asked for.
 
     The update is `torch.optim.SGD`'s; rate, momentum and decay may follow schedules.
@@ -22,12 +22,12 @@ class SGD(Value):
     momentum: Fraction = 0.9
     nesterov: bool = False
     weight_decay: NonNegative = 5e-4
-    decayed: Literal["all", "weights"] = "all"
+    decay_filter: Literal["all", "weights"] = "all"
     """Whether the decay acts on everything, or not on normalisation and biases."""
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> "SGD":
-        if self.nesterov and min(extremes(self.momentum)) <= 0:
+        if self.nesterov and min(bounds(self.momentum)) <= 0:
             raise ValueError("nesterov needs a momentum above 0")
         return self
 
@@ -37,27 +37,27 @@ class SGD(Value):
         optimizer = torch.optim.SGD(
             groups, lr=0.1, momentum=0.9, nesterov=self.nesterov, fused=True
         )
-        leave_out_overflows(optimizer)
-        self.set_clock(optimizer, Clock(0, 1, 1))
+        skip_overflowed_steps(optimizer)
+        self.set_progress(optimizer, TrainingProgress(0, 1, 1))
         return optimizer
 
     def groups(self, parameters: Iterable[Tensor]) -> list[dict[str, Any]]:
         """The parameters in groups that are decayed or not."""
         split: dict[bool, list[Tensor]] = {True: [], False: []}
         for weight in parameters:
-            split[self.decayed == "all" or weight.ndim > 1].append(weight)
+            split[self.decay_filter == "all" or weight.ndim > 1].append(weight)
         return [{"params": found, "decays": decays} for decays, found in split.items() if found]
 
-    def set_clock(self, optimizer: torch.optim.Optimizer, clock: Clock) -> None:
+    def set_progress(self, optimizer: torch.optim.Optimizer, progress: TrainingProgress) -> None:
         """Give the optimiser the rate, momentum and decay of this moment."""
-        decay = at(self.weight_decay, clock)
+        decay = value_at(self.weight_decay, progress)
         for group in optimizer.param_groups:
-            group["lr"] = at(self.lr, clock) * clock.slowed
-            group["momentum"] = at(self.momentum, clock)
+            group["lr"] = value_at(self.lr, progress) * progress.lr_scale
+            group["momentum"] = value_at(self.momentum, progress)
             group["weight_decay"] = decay if group["decays"] else 0.0
 
 
-def leave_out_overflows(optimizer: torch.optim.SGD) -> None:
+def skip_overflowed_steps(optimizer: torch.optim.SGD) -> None:
     """Let the gradient scaler of float16 leave out a step itself, not the fused kernel.
 
     The kernel leaves the momentum of a first step that overflowed as the memory happened to be.

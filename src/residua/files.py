@@ -1,0 +1,107 @@
+"""Reading and writing files: atomic writes, and bounded reads of files from strangers."""
+
+import os
+from pathlib import Path
+from typing import Any, TextIO
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+MAX_TEXT_BYTES = 2**26
+"""The largest text file that is read; recipes and logs are far smaller."""
+MAX_NODES, MAX_DEPTH = 200_000, 40
+"""Limits of a parsed document: YAML anchors can expand a few lines to billions of values."""
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a file completely or not at all; an existing file stays until then.
+
+    The content goes to a temporary file beside the path, is synced to disk, and replaces the path.
+    A symbolic link is replaced, not followed.
+
+    Raises:
+        OSError: the file system refused.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        with partial.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file and sync it to disk.
+
+    Raises:
+        OSError: the file system refused, or the file is a link.
+    """
+    with open_append(path) as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def open_append(path: Path) -> TextIO:
+    """Open a file for appending; create it if needed, and never follow a symbolic link."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a text file of at most `MAX_TEXT_BYTES`.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is too large.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_TEXT_BYTES + 1)
+    if len(content) > MAX_TEXT_BYTES:
+        raise ValueError(f"it has more than {MAX_TEXT_BYTES:,} bytes")
+    return content
+
+
+def read_safetensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors (on the CPU) and the metadata of a safetensors file.
+
+    The format holds no code, and no tensor that is larger than the file.
+
+    Args:
+        path: the file.
+        max_bytes: the largest size that is read.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is larger than `max_bytes`, or not a safetensors file.
+    """
+    if path.stat().st_size > max_bytes:
+        raise ValueError(f"it has more than {max_bytes:,} bytes")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except (SafetensorError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def check_tree_size(tree: Any) -> Any:
+    """Check a parsed document against the size and depth limits, and return it.
+
+    Raises:
+        ValueError: it exceeds a limit.
+    """
+    stack, count = [(tree, 0)], 0
+    while stack:
+        node, depth = stack.pop()
+        count += 1
+        if count > MAX_NODES or depth > MAX_DEPTH:
+            raise ValueError(f"it has more than {MAX_NODES:,} values, or {MAX_DEPTH} levels")
+        if isinstance(node, dict | list):
+            children = node.values() if isinstance(node, dict) else node
+            stack += [(child, depth + 1) for child in children]
+    return tree

@@ -1,0 +1,26 @@
+"""The loss of a batch."""
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from residua.config import Config
+
+
+class CrossEntropy(Config):
+    """Cross-entropy against soft targets, smoothed (Szegedy et al., arXiv:1512.00567)."""
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """The share of every target that is spread evenly over all classes."""
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The mean over a batch.
+
+        Args:
+            logits: (N, K).
+            targets: (N, K) probabilities, or (N,) int64 classes.
+
+        Returns:
+            A scalar, in nats.
+        """
+        return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)

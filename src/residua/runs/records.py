@@ -1,0 +1,269 @@
+"""What the JSON files of a run contain, as typed values that are checked when they are read.
+
+A run may come from a stranger, so every number has a range and later records must have later steps.
+"""
+
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from residua import files
+from residua.augment.tta import TTA
+from residua.data import ChannelStats
+from residua.errors import UserError
+
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Positive = Annotated[int, Field(ge=1, le=2**53)]
+Seconds = Annotated[float, Field(ge=0, le=1e15)]
+Finite = Annotated[float, Field(ge=-1e39, le=1e39)]
+"""Any finite float32."""
+NonNegative = Annotated[float, Field(ge=0, le=1e39)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+SplitName = Literal["train", "holdout", "test"]
+SelectionSplit = Literal["holdout", "test"]
+
+
+class JsonFile(BaseModel):
+    """Base of everything a run stores as JSON; unknown fields are ignored, values are frozen."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON types; fields at their defaults are left out."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+class Metrics(JsonFile):
+    """The figures of one evaluation of one split."""
+
+    loss: Finite
+    """Mean cross-entropy in nats, without label smoothing."""
+    accuracy: Percent
+    """Top-1, in percent."""
+    top5: Percent
+    """In percent."""
+    images: Count | None = None
+    """How many images were evaluated."""
+
+    @property
+    def correct(self) -> int | None:
+        """How many images were classified correctly; None where their number is unknown."""
+        return None if self.images is None else round(self.accuracy * self.images / 100)
+
+
+class EpochRecord(JsonFile):
+    """A finished epoch: a line of log.jsonl."""
+
+    epoch: Positive
+    step: Count
+    """Optimiser steps taken since the start of the training."""
+    train_loss: Finite
+    """Mean over the epoch's images, in nats."""
+    train_accuracy: Percent
+    """Over the epoch's augmented images, in percent, against their own labels."""
+    last_loss: Finite | None = None
+    """Of the epoch's last batch."""
+    steps: Positive | None = None
+    """Optimiser steps of this epoch."""
+    lr: NonNegative
+    """The learning rate of the epoch's last step."""
+    grad_norm: NonNegative
+    """Mean over the steps, before clipping."""
+    grad_norms: dict[str, NonNegative] = {}
+    """The same for each layer group."""
+    gradient_warning: str | None = None
+    seconds: Seconds
+    """Of training, evaluation apart."""
+    images_per_second: Seconds
+    test_loss: Finite | None = None
+    test_accuracy: Percent | None = None
+    test_top5: Percent | None = None
+    test_images: Count | None = None
+    holdout_loss: Finite | None = None
+    holdout_accuracy: Percent | None = None
+    holdout_top5: Percent | None = None
+    holdout_images: Count | None = None
+    evaluation_seconds: Seconds = 0.0
+    target_reached: bool = False
+    """Whether the recipe's target accuracy was reached first in this epoch."""
+    memory_mib: Seconds = 0.0
+    """Peak memory so far."""
+    rollbacks: Count = 0
+    """How often the training was rolled back so far."""
+
+    @model_validator(mode="after")
+    def _evaluations_are_complete(self) -> "EpochRecord":
+        for split in ("test", "holdout"):
+            values = [getattr(self, f"{split}_{name}") for name in ("loss", "accuracy", "top5")]
+            if any(value is None for value in values) and any(v is not None for v in values):
+                raise ValueError("an evaluation has loss, accuracy and top-5")
+        return self
+
+    @property
+    def evaluated_split(self) -> SelectionSplit | None:
+        """The split that was evaluated after this epoch; None where none was."""
+        if self.test_accuracy is not None:
+            return "test"
+        return None if self.holdout_accuracy is None else "holdout"
+
+    @property
+    def evaluation(self) -> Metrics | None:
+        """The figures of the evaluated split; None where none was evaluated."""
+        split = self.evaluated_split
+        if split is None:
+            return None
+        return Metrics(
+            loss=getattr(self, f"{split}_loss"),
+            accuracy=getattr(self, f"{split}_accuracy"),
+            top5=getattr(self, f"{split}_top5"),
+            images=getattr(self, f"{split}_images"),
+        )
+
+
+class TestFigures(JsonFile):
+    """The test set figures of the last or of the best epoch."""
+
+    __test__ = False
+    epoch: Positive
+    test_loss: Finite
+    test_accuracy: Percent
+    test_top5: Percent
+
+
+class Result(JsonFile):
+    """The final figures of a finished run: result.json."""
+
+    recipe: str = ""
+    seed: Count = 0
+    epochs: Positive
+    epochs_planned: Count
+    selection_split: SelectionSplit
+    """The split that the best epoch was selected on."""
+    evaluations: Count | None = None
+    """How many epochs were evaluated."""
+    tta: TTA = "none"
+    rollbacks: Count = 0
+    lost_best_epoch: Count | None = None
+    """The best epoch, where its checkpoint was damaged and the last epoch stands in for it."""
+    last: TestFigures
+    best: TestFigures
+    target_accuracy: Percent | None = None
+    target_epoch: Count | None = None
+    """The first epoch that reached the target."""
+    train_seconds: Seconds | None = None
+    evaluation_seconds: Seconds | None = None
+
+
+class SplitFingerprint(JsonFile):
+    """The size of a split and the SHA-256 of its images and labels."""
+
+    images: Count
+    sha256: str = ""
+
+
+class DataFingerprint(JsonFile):
+    """The data that a run was started with: data.json."""
+
+    classes: tuple[str, ...] = ()
+    normalization: ChannelStats | None = None
+    splits: dict[str, SplitFingerprint] = {}
+
+
+class GitState(JsonFile):
+    """The commit of the source, and whether tracked files were changed since."""
+
+    commit: str = ""
+    changed: bool = False
+
+
+class Environment(JsonFile):
+    """What a run was started on: environment.json."""
+
+    started: str = ""
+    """ISO 8601, UTC."""
+    command: tuple[str, ...] = ()
+    python: str = ""
+    packages: dict[str, str | None] = {}
+    system: str = ""
+    processor: str = ""
+    cores: int | None = None
+    threads: int | None = None
+    device: str = ""
+    cuda: str | None = None
+    git: GitState | None = None
+    seed: int | None = None
+
+
+class CheckpointMetadata(JsonFile):
+    """What a checkpoint holds besides tensors."""
+
+    step: Count
+    seconds: Seconds
+    """Of training in the running epoch."""
+    skipped_steps: Count = 0
+    """Steps of the running epoch that the gradient scaler skipped."""
+    rollbacks: Count = 0
+    optimizer: str = ""
+    """The class of the optimiser whose state this is."""
+    history: tuple[EpochRecord, ...] = ()
+    scaler: dict[str, Finite] = {}
+
+    @model_validator(mode="after")
+    def _history_is_complete(self) -> "CheckpointMetadata":
+        check_monotonic(self.history)
+        if self.history and self.history[-1].epoch != len(self.history):
+            raise ValueError("epochs are missing")
+        return self
+
+
+Kind = TypeVar("Kind", bound=JsonFile)
+
+
+def parse_json(kind: type[Kind], content: bytes | str) -> Kind:
+    """Parse and check JSON text.
+
+    Raises:
+        ValueError: it is not JSON, exceeds the size limits, or a field is wrong; says which.
+    """
+    text = content.decode() if isinstance(content, bytes) else content
+    try:
+        tree = files.check_tree_size(json.loads(text))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    try:
+        return kind.model_validate(tree, strict=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "the document"
+        raise ValueError(f"{field}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def read_json(kind: type[Kind], path: Path) -> Kind | None:
+    """Read a JSON file of a run; None where there is none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return parse_json(kind, files.read_bytes(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+
+
+def check_monotonic(records: Sequence[EpochRecord]) -> None:
+    """Check that epochs and steps increase.
+
+    Raises:
+        ValueError: they do not.
+    """
+    for before, after in pairwise(records):
+        if after.epoch <= before.epoch or after.step <= before.step:
+            raise ValueError("epochs and steps must increase")
