@@ -233,11 +233,11 @@ def parse_json(kind: type[Kind], content: bytes | str) -> Kind:
     """
     text = content.decode() if isinstance(content, bytes) else content
     try:
-        tree = files.check_tree_size(json.loads(text))
+        files.check_tree_size(json.loads(text))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     try:
-        return kind.model_validate(tree, strict=False)
+        return kind.model_validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "the document"
