@@ -1,55 +1,49 @@
 """What it means that two runs are equal, bit for bit."""
 
-import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
+from residua.runs.checkpoint import Checkpoint
+from residua.runs.records import EpochRecord
 from residua.runs.run import Run
-from residua.training.state import Record, read
 
-MEASURED = {
-    "log.jsonl": ("seconds", "images_per_second", "evaluation_seconds", "memory_mib"),
-    "result.json": ("train_seconds", "evaluation_seconds"),
-    "checkpoints": ("seconds",),
-}
-"""Times and memory: the only fields, file by file, in which equal trainings differ."""
+MEASURED = {"seconds", "images_per_second", "evaluation_seconds", "memory_mib"}
+"""Times and memory: the only fields in which the logs of equal trainings differ."""
+MEASURED_RESULT = {"train_seconds", "evaluation_seconds"}
 
 
-def comparable(log: list[Record]) -> list[Record]:
-    """A log without what no two trainings have in common."""
-    apart = MEASURED["log.jsonl"]
-    return [{key: each[key] for key in each if key not in apart} for each in log]
+def comparable(log: Iterable[EpochRecord]) -> list[dict]:
+    """A log without what was measured by a clock."""
+    return [record.model_dump(exclude=MEASURED) for record in log]
 
 
 def assert_equal_checkpoints(first: Path, second: Path) -> None:
-    weights, state = read(first)
-    again, other = read(second)
-    assert weights.keys() == again.keys()
-    assert all(torch.equal(weights[name], again[name]) for name in weights)
-    one, two = json.loads(state), json.loads(other)
-    for said in (one, two):
-        said["history"] = comparable(said["history"])
-        for name in MEASURED["checkpoints"]:
-            said.pop(name)
-    assert one == two
+    one, other = Checkpoint.load(first), Checkpoint.load(second)
+    assert one.tensors.keys() == other.tensors.keys()
+    assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
+    assert comparable(one.metadata.history) == comparable(other.metadata.history)
+    apart = {"history", "seconds"}
+    assert one.metadata.model_dump(exclude=apart) == other.metadata.model_dump(exclude=apart)
 
 
 def assert_equal_runs(first: Path, second: Path) -> None:
-    """Weights, optimisers, logs, results, evidence are the same; nothing half written is left."""
+    """Weights, optimisers, logs, results, models, artifacts are equal; nothing is half written."""
     one, other = Run.open(first), Run.open(second)
     assert comparable(one.log) == comparable(other.log)
-    assert [each.name for each in one.saved] == [each.name for each in other.saved]
-    for checkpoint in (one.best, *one.saved):
-        assert_equal_checkpoints(checkpoint, other.checkpoints / checkpoint.name)
-    mine, theirs = dict(one.result or {}), dict(other.result or {})
-    for result in (mine, theirs):
-        for name in MEASURED["result.json"]:
-            result.pop(name)
-    assert mine == theirs
-    artifacts = sorted(path.name for path in one.artifacts.iterdir())
-    assert artifacts == sorted(path.name for path in other.artifacts.iterdir())
-    for name in artifacts:
-        assert (one.artifacts / name).read_bytes() == (other.artifacts / name).read_bytes()
+    assert [path.name for path in one.checkpoints] == [path.name for path in other.checkpoints]
+    for checkpoint in (one.best_checkpoint, *one.checkpoints):
+        assert_equal_checkpoints(checkpoint, other.checkpoint_dir / checkpoint.name)
+    results = [run.result.model_dump(exclude=MEASURED_RESULT) for run in (one, other) if run.result]
+    assert len(results) == 2
+    assert results[0] == results[1]
+    models = sorted(path.name for path in first.glob("model*"))
+    assert models == sorted(path.name for path in second.glob("model*"))
+    artifacts = sorted(path.name for path in one.artifact_dir.iterdir())
+    assert artifacts == sorted(path.name for path in other.artifact_dir.iterdir())
+    for name in (*models, *(f"artifacts/{artifact}" for artifact in artifacts)):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    assert {"model.json", "model.safetensors"} <= set(models)
     assert artifacts == ["filters.safetensors", "predictions.safetensors", "samples.safetensors"]
     assert not [path for path in second.rglob("*") if "partial" in path.name]

@@ -72,7 +72,9 @@ def test_normalisation_is_measured_once_there_is_an_average_and_on_so_many_image
 
     batches = [torch.zeros(8, 3, 8, 8)] * 9
     for epoch in (1, 2):
-        SWA(start_epoch=2, bn_images=30).update_bn(net, forward, batches, TrainingProgress(epoch, 9, 1))
+        SWA(start_epoch=2, bn_images=30).update_bn(
+            net, forward, batches, TrainingProgress(epoch, 9, 1)
+        )
         assert taken == []
     SWA(start_epoch=2, bn_images=30).update_bn(net, forward, batches, TrainingProgress(3, 9, 1))
     assert taken == [8, 8, 8]

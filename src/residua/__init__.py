@@ -3,26 +3,45 @@
 import residua
 
 recipe = residua.resolve("resnet44", ["--epochs", "1"])
-for event in residua.train(recipe, "runs/one"):
-...
+run = residua.fit(recipe, "runs/one")
+classifier = residua.load(run)
+classifier.predict("picture.png").labels
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from residua.errors import UserError
+    from residua.inference.classifier import Classifier, evaluate, load
     from residua.recipes.loading import resolve
     from residua.recipes.recipe import Recipe
     from residua.runs.run import Run
-    from residua.training.loop import resume, train
+    from residua.training.loop import fit, resume, train
 
-__all__ = ["Recipe", "Run", "UserError", "resolve", "resume", "train"]
+__all__ = [
+    "Classifier",
+    "Recipe",
+    "Run",
+    "UserError",
+    "__version__",
+    "evaluate",
+    "fit",
+    "load",
+    "resolve",
+    "resume",
+    "train",
+]
 
 _MODULES = {
+    "Classifier": "inference.classifier",
     "Recipe": "recipes.recipe",
     "Run": "runs.run",
     "UserError": "errors",
+    "evaluate": "inference.classifier",
+    "fit": "training.loop",
+    "load": "inference.classifier",
     "resolve": "recipes.loading",
     "resume": "training.loop",
     "train": "training.loop",
@@ -31,6 +50,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that `residua --help` does not wait for torch."""
+    if name == "__version__":
+        return version("residua")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

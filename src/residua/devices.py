@@ -67,8 +67,8 @@ def error_advice(error: RuntimeError) -> str | None:
     said = str(error)
     if isinstance(error, torch.OutOfMemoryError) or any(each in said for each in OUT_OF_MEMORY):
         return (
-            "the device is out of memory: `--gradient-accumulation 2` (or 4, 8 ...) takes each batch through "
-            "the network in parts; or lower --batch-size"
+            "the device is out of memory: `--gradient-accumulation 2` (or 4, 8 ...) takes each "
+            "batch through the network in parts; or lower --batch-size"
         )
     if NOT_DETERMINISTIC in said:
         operation = said.partition(NOT_DETERMINISTIC)[0].split()[-1]

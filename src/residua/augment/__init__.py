@@ -5,7 +5,8 @@ from residua.augment.color import ColorJitter
 from residua.augment.erasing import CoarseDropout, Cutout, RandomErasing
 from residua.augment.geometric import Affine, AlternatingFlip, Crop, Flip
 from residua.augment.mixing import CutMix, Mixing, MixUp
-from residua.augment.pipeline import Augmentation, Normalization, Pipeline, resize
+from residua.augment.normalize import Normalize
+from residua.augment.pipeline import Augmentation, Pipeline, resize
 from residua.augment.policy import RandAugment, TrivialAugment
 
 __all__ = [
@@ -21,7 +22,7 @@ __all__ = [
     "Flip",
     "MixUp",
     "Mixing",
-    "Normalization",
+    "Normalize",
     "Pipeline",
     "RandAugment",
     "RandomErasing",

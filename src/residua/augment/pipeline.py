@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from residua.augment.base import BatchRandom, ColorOp, constant
+from residua.augment.base import BatchRandom, ColorOp
 from residua.augment.color import ColorJitter
 from residua.augment.erasing import CoarseDropout, Cutout, Erasing, RandomErasing
 from residua.augment.geometric import (
@@ -23,6 +22,7 @@ from residua.augment.geometric import (
     resample,
 )
 from residua.augment.mixing import CutMix, Mixing, MixUp
+from residua.augment.normalize import Normalize
 from residua.augment.policy import RandAugment, TrivialAugment
 
 Augmentation = (
@@ -41,23 +41,6 @@ Augmentation = (
 )
 
 
-class Normalization(NamedTuple):
-    """The mean and deviation of each channel, in [0, 1] units; a deviation of 0 counts as 1."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) uint8, or float32 in [0, 255], to mean 0 and deviation 1."""
-        std = [deviation or 1.0 for deviation in self.std]
-        scale = tuple(1 / (255 * deviation) for deviation in std)
-        shift = tuple(-mean / deviation for mean, deviation in zip(self.mean, std, strict=True))
-        scales, shifts = (
-            constant(column, images.device)[:, None, None] for column in (scale, shift)
-        )
-        return torch.addcmul(shifts, images.float(), scales)
-
-
 @dataclass(frozen=True)
 class Pipeline:
     """uint8 images and labels to what the network and the loss take.
@@ -67,7 +50,7 @@ class Pipeline:
     """
 
     operations: Sequence[Augmentation]
-    normalization: Normalization
+    normalize: Normalize
     classes: int
 
     def __call__(
@@ -97,7 +80,7 @@ class Pipeline:
             for color in colors:
                 images = color.apply(images, color.draw(draw))
             images = images * 255
-        images = self.normalization(images)
+        images = self.normalize(images)
         if size is not None:
             images = resize(images, size)
             draw = draw.of_size(size, size)

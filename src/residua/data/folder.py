@@ -157,7 +157,12 @@ def read_image(file: Path, size: int) -> NDArray[np.uint8]:
     bytes. 16-bit greys lose their low byte by rounding, transparency shows mid-grey.
     """
     with Image.open(file) as image:
-        upright = _rgb(ImageOps.exif_transpose(image))
+        return prepare_image(image, size)
+
+
+def prepare_image(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Convert an open image to uint8 (size, size, 3), as `read_image` does."""
+    upright = _rgb(ImageOps.exif_transpose(image))
     return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
 
 

@@ -54,6 +54,10 @@ class Split:
         """Return at most `n` images, the same each time, each class in its proportion."""
         return self if n >= len(self) else self.subset(stratified_sample(self.labels, n, seed=0))
 
+    def to(self, device: torch.device) -> "Split":
+        """The split with images and labels on a device."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
     @cached_property
     def checksum(self) -> str:
         """SHA-256, in hex, of the bytes of the images and the labels (0.1 s for CIFAR-100)."""

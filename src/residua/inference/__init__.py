@@ -1,0 +1,1 @@
+"""Trained networks in use: predictions, figures, explanations."""

@@ -1,4 +1,4 @@
-"""How well a network does on a split."""
+"""The figures of a network on a split."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,18 +8,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from residua.augment import Normalization
 from residua.augment.tta import TTA, tta_views
 from residua.data import Split
+from residua.runs.records import Metrics
 
 EVAL_BATCH_SIZE = 500
 """Images evaluated at once: the figures do not depend on it beyond rounding."""
 AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+StopCheck = Callable[[], None]
+"""Called before each batch; raises `EvaluationInterrupted` to end the evaluation."""
+
+
+class EvaluationInterrupted(Exception):
+    """A stop was requested during an evaluation."""
+
+
+def never_stop() -> None:
+    """The `StopCheck` of an evaluation that is never interrupted."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures of one split, and what was predicted."""
+    """The figures of one split, and the predictions."""
 
     loss: float
     """Mean cross-entropy in nats, without smoothing."""
@@ -28,14 +38,21 @@ class Evaluation:
     top5: float
     """In percent."""
     predicted: Tensor
-    """(N,) int64."""
+    """(N,) int64, on the CPU."""
     confidence: Tensor
-    """(N,) float32: the probability given to the prediction."""
+    """(N,) float32, on the CPU: the probability of the predicted class."""
 
     @property
     def correct(self) -> int:
         """Images classified correctly."""
         return round(self.accuracy * len(self.predicted) / 100)
+
+    @property
+    def metrics(self) -> Metrics:
+        """The figures alone."""
+        return Metrics(
+            loss=self.loss, accuracy=self.accuracy, top5=self.top5, images=len(self.predicted)
+        )
 
 
 @contextmanager
@@ -50,50 +67,73 @@ def eval_mode(network: nn.Module) -> Iterator[None]:
         network.train(training)
 
 
-def evaluate(
+@torch.inference_mode()
+def compute_logits(
     forward: Callable[[Tensor], Tensor],
-    split: Split,
-    normalization: Normalization,
+    images: Tensor,
     precision: str = "float32",
     tta: TTA = "none",
     memory_format: torch.memory_format = torch.contiguous_format,
+) -> Tensor:
+    """Logits (N, K) of a batch, averaged over its test-time augmentations.
+
+    Args:
+        forward: (N, 3, H, W) float32 to logits (N, K), in evaluation mode.
+        images: (N, 3, H, W) float32, normalized.
+        precision: of convolutions and matrix products.
+        tta: the test-time augmentation.
+        memory_format: of the images.
+    """
+    dtype = AMP_DTYPES.get(precision)
+    images = images.contiguous(memory_format=memory_format)
+    with torch.autocast(images.device.type, dtype, enabled=dtype is not None):
+        weighted = [
+            weight * forward(view.contiguous(memory_format=memory_format))
+            for weight, view in tta_views(images, tta)
+        ]
+        return torch.stack(weighted).sum(0)
+
+
+@torch.inference_mode()
+def evaluate_split(
+    forward: Callable[[Tensor], Tensor],
+    split: Split,
+    normalize: Callable[[Tensor], Tensor],
+    precision: str = "float32",
+    tta: TTA = "none",
+    memory_format: torch.memory_format = torch.contiguous_format,
+    check_stop: StopCheck = never_stop,
 ) -> Evaluation:
-    """Classify every image of a split that lies on the network's device.
+    """Classify every image of a split that is on the network's device.
 
     Args:
         forward: (N, 3, H, W) float32 to logits (N, K), in evaluation mode.
         split: the images.
-        normalisation: as in training.
+        normalize: (N, 3, H, W) uint8 to float32, as in training.
         precision: of convolutions and matrix products.
-        tta: what is seen of each image; logits are averaged.
+        tta: the test-time augmentation; logits are averaged.
         memory_format: of the images.
+        check_stop: called before each batch.
+
+    Raises:
+        EvaluationInterrupted: by `check_stop`.
     """
-    device = split.images.device
     losses, predicted, confidence, top5 = [], [], [], []
     for start in range(0, len(split), EVAL_BATCH_SIZE):
+        check_stop()
         labels = split.labels[start : start + EVAL_BATCH_SIZE]
-        batch = normalization(split.images[start : start + EVAL_BATCH_SIZE]).contiguous(
-            memory_format=memory_format
-        )
-        with torch.autocast(
-            device.type, AMP_DTYPES.get(precision), enabled=precision in AMP_DTYPES
-        ):
-            seen = tta_views(batch, tta)
-            parts = [
-                share * forward(view.contiguous(memory_format=memory_format))
-                for share, view in seen
-            ]
-            logits = torch.stack(parts).sum(0)
+        images = normalize(split.images[start : start + EVAL_BATCH_SIZE])
+        logits = compute_logits(forward, images, precision, tta, memory_format)
         losses.append(F.cross_entropy(logits, labels, reduction="sum"))
         best = logits.softmax(1).topk(min(5, logits.shape[1]))
         predicted.append(best.indices[:, 0])
         confidence.append(best.values[:, 0])
         top5.append((best.indices == labels[:, None]).any(1).sum())
-    guess = torch.cat(predicted)
+    classes = torch.cat(predicted)
     return Evaluation(
         loss=float(torch.stack(losses).double().sum()) / len(split),
-        accuracy=100 * int((guess == split.labels).sum()) / len(split),
+        accuracy=100 * int((classes == split.labels).sum()) / len(split),
         top5=100 * int(torch.stack(top5).sum()) / len(split),
-        predicted=guess.cpu(),
+        predicted=classes.cpu(),
         confidence=torch.cat(confidence).cpu(),
     )

@@ -47,3 +47,21 @@ def _unmixed(device: str) -> AbstractContextManager[None]:
     if not torch.amp.is_autocast_available(device):
         return nullcontext()
     return torch.autocast(device, enabled=False)
+
+
+class NormalizedNetwork(nn.Module):
+    """A network with its normalization in front: what inference, export and publishing use.
+
+    Args:
+        normalize: (N, 3, H, W) uint8, or float32 in [0, 255], to the network's input.
+        network: to logits.
+    """
+
+    def __init__(self, normalize: nn.Module, network: ResidualNetwork) -> None:
+        super().__init__()
+        self.normalize, self.network = normalize, network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) uint8 to logits (N, classes) float32."""
+        logits: Tensor = self.network(self.normalize(images))
+        return logits

@@ -1,4 +1,4 @@
-"""What becomes of a training whose loss is no longer finite."""
+"""What happens when the loss of a training is no longer finite."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -7,12 +7,8 @@ from pydantic import Field, PositiveInt
 from residua.config import Config
 
 
-class Diverged(Exception):
-    """A loss, a gradient or a weight is not finite; says which, and when."""
-
-
 class Stop(Config):
-    """End the training there; its last checkpoint stays."""
+    """End the training; its last checkpoint is kept."""
 
     kind: Literal["stop"] = "stop"
     factor: ClassVar[float] = 1.0
@@ -20,13 +16,13 @@ class Stop(Config):
 
 
 class RollBack(Config):
-    """Go back to the last checkpoint that was due, and on from there with lower rates."""
+    """Return to the last checkpoint that was due, and continue with lower learning rates."""
 
     kind: Literal["roll_back"] = "roll_back"
     factor: float = Field(default=0.5, gt=0, lt=1)
-    """What every learning rate is multiplied with, once more each time."""
+    """Every learning rate is multiplied by this once for each rollback."""
     max_rollbacks: PositiveInt = 3
-    """How often, in the whole training; after that it ends."""
+    """The largest number of rollbacks in the whole training; after it the training ends."""
 
 
 OnDivergence = Annotated[Stop | RollBack, Field(discriminator="kind")]

@@ -9,112 +9,110 @@ from residua.augment.tta import TTA
 from residua.config import Config
 from residua.data import ChannelStats, Cifar100, Data
 from residua.models import Architecture
-from residua.optim import SAM, SGD, Average, Optimizer
-from residua.optim.loss import CrossEntropy
+from residua.optim import SAM, SGD, Average, CrossEntropy, Optimizer
 from residua.recipes.divergence import OnDivergence, Stop
 from residua.schedules import Scheduled, bounds
 
 CompileMode = Literal["reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune"]
 """Of `torch.compile`: with CUDA graphs, with a search for the fastest kernels, with both."""
 CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")
-"""Modes with CUDA graphs: each call writes its logits and gradients where the call before did."""
+"""Modes in which each call writes its logits and gradients to the memory of the call before."""
+MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 8, 512
 
 
 class EarlyStopping(Config):
-    """Stop when the monitored accuracy has not risen for a while."""
+    """Stop when the accuracy on the selection split has not improved for a while."""
 
     patience: PositiveInt = 15
-    """Evaluations without improvement that are borne."""
+    """Evaluations without improvement before the training stops."""
     start_epoch: int = Field(default=0, ge=0)
-    """The epoch from which on patience counts."""
+    """Evaluations up to this epoch are not counted."""
     min_delta: float = Field(default=0.0, ge=0)
-    """The rise, in percentage points, that counts as improvement."""
-
-
-def _plausible_sides(size: Scheduled | None) -> None:
-    if size is not None and not all(8 <= side <= 512 for side in bounds(size)):
-        raise ValueError("image_size must be between 8 and 512 pixels")
+    """The increase, in percentage points, that counts as an improvement."""
 
 
 class Recipe(Config):
     """Everything that defines a training.
 
     Every field can be overridden on the command line by its dotted path, as in
-    `--optimizer.lr 0.05`; a number typed `Number` also takes a schedule.
+    `--optimizer.lr 0.05`; a number of type `Scheduled` also takes a schedule.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "custom"
-    """What runs and reports are called."""
+    """The name of runs and reports."""
     data: Data = Cifar100()
-    """The images."""
+    """The data set."""
     normalization: ChannelStats | None = None
-    """How images are normalised; left out: with the training set's own statistics."""
+    """The mean and deviation to normalize images with; None: those of the training set."""
     augmentation: tuple[Annotated[Augmentation, Field(discriminator="kind")], ...] = ()
-    """What is done to training images, family by family in a fixed order."""
+    """The operations on training images; the families are applied in a fixed order."""
     image_size: Scheduled | None = None
-    """The side in pixels that training images are resized to; left out: as they are."""
+    """The side in pixels that training images are resized to; None: not resized."""
     architecture: Architecture = Architecture()
     """The network."""
     loss: CrossEntropy = CrossEntropy()
-    """What is minimised."""
+    """The loss."""
     optimizer: Optimizer = SGD()
-    """What moves the weights."""
+    """The optimiser, with its learning rate."""
     sam: SAM | None = None
-    """Whether steps go by the gradients where the loss nearby is worst; costs twice the time."""
+    """Sharpness-aware minimization; each step takes twice the time."""
     weight_average: Average | None = None
-    """The average of the weights that is evaluated instead of the last ones."""
+    """The average of the weights that is evaluated instead of the last weights."""
     max_grad_norm: PositiveFloat | None = None
     """The norm that the gradient of all weights together is clipped to."""
     on_divergence: OnDivergence = Stop()
-    """What becomes of the training when its loss is not finite."""
+    """What happens when the loss is not finite."""
     epochs: PositiveInt = Field(default=100, le=1_000_000)
     """Passes over the training set."""
     batch_size: PositiveInt = 128
-    """Images a step."""
+    """Images in each optimiser step."""
     gradient_accumulation: PositiveInt = 1
     """Parts in which a batch goes through the network, one after another, where it does not fit
-    into memory at once; gradients are summed. Batch normalisation sees each part alone."""
+    into memory at once; gradients are summed. Batch normalization sees each part alone."""
     drop_last: bool = False
-    """What becomes of an epoch's last batch when it is short."""
+    """Whether an epoch's last batch is dropped when it is incomplete."""
     seed: int = Field(default=0, ge=0)
-    """Of weights, order, augmentation and dropout."""
+    """The seed of weights, order, augmentation and dropout."""
     evaluate_every: PositiveInt = 1
     """Epochs between evaluations; the last epoch is always evaluated."""
     tta: TTA = "none"
-    """What an evaluation sees: each image once; its mirror image too; both shifted by a pixel,
-    too. Logits are averaged."""
+    """Test-time augmentation: evaluate each image alone, also mirrored, or also shifted by a pixel.
+    Logits are averaged."""
     save_every: PositiveInt = 1
     """Epochs between checkpoints; the last epoch is always saved."""
     keep_checkpoints: PositiveInt = 1
-    """Checkpoints kept besides the best one, and one more should the last be damaged."""
+    """Checkpoints kept besides the best one, and one more in case the last is damaged."""
     target_accuracy: float | None = Field(default=None, gt=0, le=100)
-    """The accuracy in percent whose reaching the log marks."""
+    """An accuracy in percent; the log marks the epoch that first reaches it."""
     early_stopping: EarlyStopping | None = None
     """When to stop before the last epoch."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps ...; auto takes the fastest there is."""
+    """auto, cpu, cuda, cuda:1, mps ...; auto takes the fastest one available."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of convolutions and matrix products; weights stay in float32."""
     memory_format: Literal["channels_last", "contiguous"] = "channels_last"
     """The layout of images and filters in memory."""
     compile: bool | CompileMode = False
-    """Whether the network is compiled (falls back, saying so, where no compiler is found), or in
-    which of torch's modes."""
+    """Whether the network is compiled (it runs uncompiled, with a warning, where no compiler is
+    found), or in which of torch's modes."""
     deterministic: bool = False
-    """Whether only algorithms are taken that give the same bits every time; for GPUs, at some cost.
-    On a CPU all are."""
+    """Whether only deterministic algorithms are used; slower, and only needed on GPUs."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Recipe":
-        _plausible_sides(self.image_size)
-        mixes = any(isinstance(each, Mixing) for each in self.augmentation)
-        if mixes and self.batch_size < 2:
+    def _fields_are_consistent(self) -> "Recipe":
+        sizes = bounds(self.image_size) if self.image_size is not None else ()
+        if not all(MIN_IMAGE_SIZE <= size <= MAX_IMAGE_SIZE for size in sizes):
+            raise ValueError(
+                f"image_size must be between {MIN_IMAGE_SIZE} and {MAX_IMAGE_SIZE} pixels"
+            )
+        if any(isinstance(each, Mixing) for each in self.augmentation) and self.batch_size < 2:
             raise ValueError("mixing images needs a batch_size of at least 2")
         if self.gradient_accumulation > self.batch_size:
-            raise ValueError("gradient_accumulation: a batch has no more parts than images")
+            raise ValueError("gradient_accumulation must not be larger than batch_size")
         if self.gradient_accumulation > 1 and self.compile in CUDA_GRAPH_MODES:
             raise ValueError(
-                f"gradient_accumulation: the CUDA graphs of compile {self.compile} write each part's "
-                "gradients over those of the part before; take true or max-autotune-no-cudagraphs"
+                f"gradient_accumulation: with the CUDA graphs of compile {self.compile} each part "
+                "overwrites the gradients of the part before; use true or "
+                "max-autotune-no-cudagraphs"
             )
         return self

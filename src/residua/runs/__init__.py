@@ -1,0 +1,1 @@
+"""A training as a directory: typed records, checkpoints, the model, artifacts."""

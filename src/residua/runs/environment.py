@@ -1,47 +1,51 @@
-"""What a training ran on: versions, hardware, state of the source."""
+"""What a training runs on: versions, hardware, and the state of the source."""
 
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from residua.devices import describe_device
+from residua.runs.records import Environment, GitState
 
 PACKAGES = ("residua", "torch", "numpy", "pydantic", "safetensors")
-DECISIVE = ("processor", "device")
-"""Besides torch: what a sum's order, and so its last bit, may depend on."""
 
 
-def environment(device: torch.device, seed: int) -> dict[str, Any]:
-    """Versions, hardware, git state and seed, as JSON can hold them."""
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": describe_device(device),
-        "cuda": torch.version.cuda,
-        "git": _git(),
-        "seed": seed,
+def collect_environment(device: torch.device, seed: int) -> Environment:
+    """Versions, hardware, git state and seed of this process."""
+    return Environment(
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        python=platform.python_version(),
+        packages={name: _version(name) for name in PACKAGES},
+        system=f"{platform.system()} {platform.machine()}",
+        processor=_processor(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        device=describe_device(device),
+        cuda=torch.version.cuda,
+        git=_git_state(),
+        seed=seed,
+    )
+
+
+def environment_changes(before: Environment, now: Environment) -> list[str]:
+    """The differences that can change a training's bits, in words.
+
+    Besides torch's version, the processor and the device (with its number of threads) decide about
+    the order of sums, and so about their last bits.
+    """
+    compared = {
+        "torch": (before.packages.get("torch"), now.packages.get("torch")),
+        "processor": (before.processor, now.processor),
+        "device": (before.device, now.device),
     }
-
-
-def environment_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What decides over the bits of a training, and is not as it was."""
-    packages = [each.get("packages", {}).get("torch") for each in (before, now)]
-    values = {"torch": packages} | {name: [before.get(name), now.get(name)] for name in DECISIVE}
-    return [f"{name} is {new}, was {old}" for name, (old, new) in values.items() if old != new]
+    return [f"{name} is {new}, was {old}" for name, (old, new) in compared.items() if old != new]
 
 
 def _version(package: str) -> str | None:
@@ -60,18 +64,16 @@ def _processor() -> str:
     return platform.processor()
 
 
-def _git() -> dict[str, Any] | None:
-    """Commit of the source that residua runs from, and whether it was changed since."""
+def _git_state() -> GitState | None:
+    """The commit of the source that residua runs from, and whether it was changed since."""
 
-    def ask(*words: str) -> str:
+    def git(*words: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
         return done.stdout.strip()
 
     try:
-        return {
-            "commit": ask("rev-parse", "HEAD"),
-            "changed": bool(ask("status", "--porcelain", "-uno")),
-        }
+        changed = bool(git("status", "--porcelain", "-uno"))
+        return GitState(commit=git("rev-parse", "HEAD"), changed=changed)
     except (OSError, subprocess.SubprocessError):
         return None

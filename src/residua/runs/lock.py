@@ -12,26 +12,26 @@ from residua.errors import UserError
 
 LOCK = ".lock"
 """The file that is locked; it stays, empty."""
-UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What file systems say that know no locks."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""The errors of file systems that do not support locks."""
 
 
 @contextmanager
 def exclusive_lock(directory: Path) -> Iterator[None]:
-    """Keep other processes out; the system lets go when this one ends, however it does.
+    """Keep other processes out of a directory; the system releases the lock when a process ends.
 
     Raises:
-        UserError: another one is in there.
+        UserError: another process holds the lock.
         OSError: the directory cannot be written to.
     """
     with files.open_append(directory / LOCK) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another process is at work on {directory}") from None
+            raise UserError(f"another process is training in {directory}") from None
         except OSError as error:
-            if error.errno not in UNKNOWN:
+            if error.errno not in NO_LOCKS:
                 raise
-            said = f"{directory} lies where nothing can be locked: let one process work on it"
-            warnings.warn(said, stacklevel=4)
+            message = f"{directory} is on a file system without locks: use one process at a time"
+            warnings.warn(message, stacklevel=4)
         yield

@@ -7,12 +7,13 @@ import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from residua import files
 from residua.augment.tta import TTA
+from residua.config import Config
 from residua.data import ChannelStats
 from residua.errors import UserError
 
@@ -27,16 +28,15 @@ SplitName = Literal["train", "holdout", "test"]
 SelectionSplit = Literal["holdout", "test"]
 
 
-class JsonFile(BaseModel):
-    """Base of everything a run stores as JSON; unknown fields are ignored, values are frozen."""
+class JsonFile(Config):
+    """Base of everything a run stores as JSON; unknown fields are ignored when it is read."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="ignore")
 
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON types; fields at their defaults are left out."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+    def to_json_text(self, indent: int | None = None) -> str:
+        """JSON; fields at their defaults are left out."""
+        tree = self.model_dump(mode="json", exclude_defaults=True)
+        return json.dumps(tree, indent=indent)
 
 
 class Metrics(JsonFile):
@@ -123,6 +123,16 @@ class EpochRecord(JsonFile):
             accuracy=getattr(self, f"{split}_accuracy"),
             top5=getattr(self, f"{split}_top5"),
             images=getattr(self, f"{split}_images"),
+        )
+
+    def with_evaluation(
+        self, split: SelectionSplit, metrics: Metrics, seconds: float, target_reached: bool
+    ) -> "EpochRecord":
+        """The record with the figures of an evaluation."""
+        return self.replace(
+            **{f"{split}_{name}": value for name, value in metrics},
+            evaluation_seconds=seconds,
+            target_reached=target_reached,
         )
 
 

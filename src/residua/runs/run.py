@@ -7,54 +7,55 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from residua import files
 from residua.errors import UserError
 from residua.recipes.loading import parse_recipe
 from residua.recipes.recipe import Recipe
+from residua.runs.checkpoint import Checkpoint
 from residua.runs.lock import LOCK, exclusive_lock
 from residua.runs.records import (
     DataFingerprint,
     Environment,
-    Epoch,
-    File,
+    EpochRecord,
+    JsonFile,
     Result,
-    checked,
-    in_order,
+    check_monotonic,
+    parse_json,
+    read_json,
 )
-from residua.training.state import Record, TrainingState
 
 CHECKPOINT = re.compile(r"(step|stop)-(\d{8,15})\.safetensors")
 
 
 class Run:
-    """A directory with recipe.json, environment.json, log.jsonl, checkpoints/ and report/.
+    """A directory with recipe.json, environment.json, data.json, log.jsonl, checkpoints/ and more.
 
-    A finished run also has result.json and evidence/: what the report needs of the data, so that
-    nothing that reads a run ever has to load the data set. recipe.json is the last file that a
-    beginning writes: a directory without it never became a run.
+    `artifacts/` holds what a report needs of the data, so that no reader of a run loads the data
+    set; `model.safetensors` and `model.json` hold the evaluated network; a finished run also has
+    result.json. recipe.json is the last file written when a run is created: a directory without it
+    is not a run.
 
-    Checkpoints are step-N, written where the recipe says, after N steps; and stop-N, where a
-    training was stopped in between.
+    Checkpoints are `step-N`, written after N steps where the recipe says, and `stop-N`, written
+    where a training was stopped in between.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.checkpoints = path / "checkpoints"
-        self.artifacts = path / "artifacts"
-        self.report = path / "report"
+        self.checkpoint_dir = path / "checkpoints"
+        self.artifact_dir = path / "artifacts"
+        self.report_dir = path / "report"
 
     @classmethod
     def create(cls, path: Path) -> "Run":
-        """Make the directory of a new run, still without recipe.
+        """Make the directory of a new run, without a recipe yet.
 
         Raises:
             UserError: it cannot be made.
         """
         run = cls(path)
         try:
-            for directory in (run.checkpoints, run.artifacts, run.report):
+            for directory in (run.checkpoint_dir, run.artifact_dir, run.report_dir):
                 directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot make the run {path}: {error.strerror}") from None
@@ -65,22 +66,22 @@ class Run:
         """The run in a directory.
 
         Raises:
-            UserError: there is none; or it holds links, through which files elsewhere would be
-                written.
+            UserError: there is no run, or it contains symbolic links, through which files
+                elsewhere would be written.
         """
         if not (path / "recipe.json").is_file():
-            raise UserError(f"{path} holds no run: it has no recipe.json")
-        for each in (*path.iterdir(), *path.glob("*/*")):
-            if each.is_symlink():
-                raise UserError(f"{each} is a link: a run has to hold its files itself")
+            raise UserError(f"{path} is not a run: it has no recipe.json")
+        for entry in (*path.iterdir(), *path.glob("*/*")):
+            if entry.is_symlink():
+                raise UserError(f"{entry} is a symbolic link: a run must contain its own files")
         return cls(path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other process from training here; over when this process ends, however.
+        """Keep every other process from training here until this process ends.
 
         Raises:
-            UserError: another process is at work here; or files cannot be written meanwhile.
+            UserError: another process holds the lock, or files cannot be written meanwhile.
         """
         try:
             with exclusive_lock(self.path):
@@ -88,159 +89,157 @@ class Run:
         except OSError as error:
             raise UserError(
                 f"the run {self.path} cannot be written: {error.strerror or error}; once that is "
-                f"mended, `residua resume {self.path}` goes on from its last checkpoint"
+                f"fixed, `residua resume {self.path}` continues from its last checkpoint"
             ) from error
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe; rebuilding it executes nothing.
+        """The recipe; reading it executes nothing.
 
         Raises:
-            UserError: recipe.json is no recipe.
+            UserError: recipe.json is not a recipe.
         """
-        return parse_recipe(self._json("recipe.json"))
+        path = self.path / "recipe.json"
+        try:
+            tree = files.check_tree_size(json.loads(files.read_bytes(path).decode()))
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{path} is damaged: {error}") from None
+        return parse_recipe(tree)
 
     @property
-    def environment(self) -> dict[str, Any]:
-        """What the run started on; empty where that is not known."""
-        return self._json("environment.json", Environment) or {}
+    def environment(self) -> Environment:
+        """What the run was started on; empty where unknown."""
+        return read_json(Environment, self.path / "environment.json") or Environment()
 
     @property
-    def data_fingerprint(self) -> dict[str, Any]:
-        """The data the run was begun with, as `Setting.provenance`; empty where not known."""
-        return self._json("data.json", DataFingerprint) or {}
+    def data(self) -> DataFingerprint:
+        """The data that the run was started with; empty where unknown."""
+        return read_json(DataFingerprint, self.path / "data.json") or DataFingerprint()
 
     @property
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> Result | None:
         """The final figures; None while the run is unfinished."""
-        found: dict[str, Any] | None = self._json("result.json", Result)
-        return found
+        return read_json(Result, self.path / "result.json")
 
     @property
-    def log(self) -> list[Record]:
-        """The finished epochs, oldest first; a torn last line is passed over.
+    def log(self) -> list[EpochRecord]:
+        """The finished epochs, oldest first; an incomplete last line is ignored.
 
         Raises:
             UserError: another line is damaged.
         """
         path = self.path / "log.jsonl"
-        records: list[Record] = []
+        records: list[EpochRecord] = []
         if not path.is_file():
             return records
         try:
             *lines, _ = files.read_bytes(path).split(b"\n")
             for line in lines:
-                records.append(checked(Epoch, files.check_tree_size(json.loads(line.decode()))))
-            in_order(records)
-        except (OSError, ValueError, RecursionError) as error:
+                records.append(parse_json(EpochRecord, line))
+            check_monotonic(records)
+        except (OSError, ValueError) as error:
             raise UserError(f"{path} is damaged after line {len(records)}: {error}") from None
         return records
 
-    def append(self, record: Record) -> None:
-        """Add one epoch to the log."""
-        files.append_line(self.path / "log.jsonl", json.dumps(record))
+    def append_record(self, record: EpochRecord) -> None:
+        """Add an epoch to the log."""
+        files.append_line(self.path / "log.jsonl", record.to_json_text())
 
-    def rewind(self, records: Sequence[Record]) -> None:
-        """Set the log back to what a checkpoint knows."""
-        files.write_atomic(
-            self.path / "log.jsonl", "".join(json.dumps(each) + "\n" for each in records)
-        )
+    def rewrite_log(self, records: Sequence[EpochRecord]) -> None:
+        """Replace the log by the epochs that a checkpoint knows."""
+        text = "".join(record.to_json_text() + "\n" for record in records)
+        files.write_atomic(self.path / "log.jsonl", text)
 
-    def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write a JSON file of the run, whole or not at all."""
-        files.write_atomic(self.path / name, json.dumps(content, indent=2) + "\n")
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write recipe.json, which makes the directory a run."""
+        files.write_atomic(self.path / "recipe.json", recipe.model_dump_json(indent=2) + "\n")
 
-    def save(self, state: TrainingState, best: bool, keep: int) -> None:
-        """Write the checkpoint of an epoch's end, and drop the oldest.
+    def write_json(self, name: str, content: JsonFile) -> None:
+        """Write a JSON file of the run, completely or not at all."""
+        files.write_atomic(self.path / name, content.model_dump_json(indent=2) + "\n")
+
+    def save_checkpoint(self, checkpoint: Checkpoint, best: bool, keep: int) -> Path:
+        """Write the checkpoint of an epoch's end, and delete the oldest.
 
         Args:
-            state: what to write.
-            best: whether it is the best so far.
-            keep: how many to leave besides the best, and besides one that stands in should the
-                last be damaged.
+            checkpoint: what to write.
+            best: whether it is the best epoch so far.
+            keep: how many to keep besides the best one, and besides one more in case the last is
+                damaged.
         """
-        path = self._checkpoint("step", state.step)
+        step = checkpoint.metadata.step
+        path = self._checkpoint_path("step", step)
         if best:
-            # In this order: a best one without its step is made again, the other way it is missed.
-            state.save(self.best)
-            _link(self.best, path)
+            # In this order: a best checkpoint without its step is written again after a kill;
+            # a step without its best checkpoint would never be.
+            checkpoint.save(self.best_checkpoint)
+            _link_or_copy(self.best_checkpoint, path)
         else:
-            state.save(path)
-        own = [each for each in self.ends if _step(each) <= state.step]
-        for old in (*own[: -keep - 1], *self._stops):
+            checkpoint.save(path)
+        earlier = [path for path in self.epoch_checkpoints if checkpoint_step(path) <= step]
+        for old in (*earlier[: -keep - 1], *self._stop_checkpoints):
             old.unlink()
+        return path
 
-    def stop(self, state: TrainingState) -> None:
+    def save_interrupted(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint of a training that stops where none is due."""
-        path = self._checkpoint("stop", state.step)
-        if not self._checkpoint("step", state.step).exists():
-            state.save(path)
-        for old in self._stops:
+        step = checkpoint.metadata.step
+        path = self._checkpoint_path("stop", step)
+        if not self._checkpoint_path("step", step).exists():
+            checkpoint.save(path)
+        for old in self._stop_checkpoints:
             if old != path:
                 old.unlink()
 
     @property
-    def best(self) -> Path:
-        """The checkpoint of the best epoch."""
-        return self.checkpoints / "best.safetensors"
+    def best_checkpoint(self) -> Path:
+        """The path of the best epoch's checkpoint."""
+        return self.checkpoint_dir / "best.safetensors"
 
     @property
-    def saved(self) -> list[Path]:
+    def checkpoints(self) -> list[Path]:
         """All checkpoints by step, oldest first."""
-        found = (each for each in self.checkpoints.glob("*") if CHECKPOINT.fullmatch(each.name))
-        return sorted(found, key=lambda each: (_step(each), each.name.startswith("step")))
+        paths = (path for path in self.checkpoint_dir.glob("*") if CHECKPOINT.fullmatch(path.name))
+        return sorted(paths, key=lambda path: (checkpoint_step(path), path.name.startswith("step")))
 
     @property
-    def step(self) -> int:
-        """Of the last checkpoint."""
-        return _step(self.saved[-1])
+    def epoch_checkpoints(self) -> list[Path]:
+        """The checkpoints that were due, by step, oldest first."""
+        return [path for path in self.checkpoints if path.name.startswith("step")]
 
     @property
-    def ends(self) -> list[Path]:
-        """Those that were due, by step, oldest first."""
-        return [each for each in self.saved if each.name.startswith("step")]
+    def _stop_checkpoints(self) -> list[Path]:
+        return [path for path in self.checkpoints if path.name.startswith("stop")]
 
-    @property
-    def _stops(self) -> list[Path]:
-        return [each for each in self.saved if each.name.startswith("stop")]
-
-    def _checkpoint(self, kind: str, step: int) -> Path:
-        return self.checkpoints / f"{kind}-{step:08d}.safetensors"
-
-    def _json(self, name: str, kind: type[File] = File) -> Any:
-        path = self.path / name
-        if not path.is_file():
-            return None
-        try:
-            return checked(kind, files.check_tree_size(json.loads(files.read_bytes(path).decode())))
-        except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"{path} is damaged: {error}") from None
+    def _checkpoint_path(self, kind: str, step: int) -> Path:
+        return self.checkpoint_dir / f"{kind}-{step:08d}.safetensors"
 
 
 def check_available(path: Path) -> None:
-    """Do nothing where a run can be made: where nothing is, or a beginning that became no run.
+    """Check that a run can be created: nothing is there, or a run that was never completed.
 
     Raises:
-        UserError: a run or something else is there, or cannot be looked at.
+        UserError: a run or something else is there, or the directory cannot be read.
     """
-    begun = {"checkpoints", "artifacts", "report", "environment.json", "data.json", LOCK}
+    incomplete = {"checkpoints", "artifacts", "report", "environment.json", "data.json", LOCK}
     try:
         if (path / "recipe.json").exists():
-            raise UserError(f"{path} holds a run: `residua resume {path}`, or another --run")
-        names = {each.name for each in path.iterdir()} if path.is_dir() else set()
-        others = {name for name in names - begun if not name.endswith(".partial")}
+            raise UserError(f"{path} is a run already: `residua resume {path}`, or another --dir")
+        names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+        others = {name for name in names - incomplete if not name.endswith(".partial")}
         if others or (path.exists() and not path.is_dir()):
-            raise UserError(f"{path} is there already and not empty: choose another --run")
+            raise UserError(f"{path} exists and is not empty: choose another --dir")
     except OSError as error:
         raise UserError(f"cannot make the run {path}: {error.strerror}") from None
 
 
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.stem[5:])
+def checkpoint_step(path: Path) -> int:
+    """The step in the name of a checkpoint."""
+    return int(path.stem[5:])
 
 
-def _link(path: Path, other: Path) -> None:
-    """A second name for a file; a copy, where the file system knows no such thing."""
+def _link_or_copy(path: Path, other: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no hard links."""
     partial = other.with_name(f".{other.name}.partial")
     partial.unlink(missing_ok=True)
     try:

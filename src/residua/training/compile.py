@@ -11,39 +11,41 @@ from torch import Tensor, nn
 from residua.recipes.recipe import CUDA_GRAPH_MODES, CompileMode
 
 
-def compiled(
-    network: nn.Module, wish: bool | CompileMode, sizes: Container[int]
+def compile_network(
+    network: nn.Module, mode: bool | CompileMode, batch_sizes: Container[int]
 ) -> Callable[[Tensor], Tensor]:
-    """The network compiled at its first call; as it is, with a warning, where that fails.
+    """The network, compiled at its first call; uncompiled, with a warning, where that fails.
 
     Args:
         network: from (N, 3, H, W) to logits.
-        wish: whether to compile, or in which mode.
-        sizes: the N that are worth it. Compiling costs a minute for each; batches of other sizes
-            run uncompiled: the last ones of an epoch, and of a split.
+        mode: whether to compile, or in which of torch's modes.
+        batch_sizes: the N that are compiled. Compiling costs a minute for each; batches of other
+            sizes (the last ones of an epoch and of a split) run uncompiled.
     """
-    if not wish:
+    if not mode:
         return network
     if next(network.parameters()).device.type == "cpu" and not shutil.which("c++"):
         warnings.warn("no C++ compiler (c++) found: the network runs uncompiled", stacklevel=2)
         return network
-    mode = wish if isinstance(wish, str) else None
-    fast: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False, mode=mode)
-    chosen: list[Callable[[Tensor], Tensor]] = []
+    torch_mode = mode if isinstance(mode, str) else None
+    compiled: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False, mode=torch_mode)
+    working: list[Callable[[Tensor], Tensor]] = []
+    """What the first call has shown to work."""
 
     def forward(images: Tensor) -> Any:
-        if len(images) not in sizes:
+        if len(images) not in batch_sizes:
             return network(images)
-        if chosen:
-            logits = chosen[0](images)
+        if working:
+            logits = working[0](images)
         else:
             try:
-                logits = fast(images)
-                chosen.append(fast)
+                logits = compiled(images)
+                working.append(compiled)
             except Exception as error:
                 warnings.warn(f"the network runs uncompiled: {error}", stacklevel=2)
-                chosen.append(network)
+                working.append(network)
                 logits = network(images)
-        return logits.clone() if mode in CUDA_GRAPH_MODES else logits
+        # CUDA graphs write the logits of every call into the same memory.
+        return logits.clone() if torch_mode in CUDA_GRAPH_MODES else logits
 
     return forward

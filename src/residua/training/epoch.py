@@ -1,198 +1,245 @@
-"""What happens between epochs: evaluating, judging which is best, and ending."""
+"""The end of an epoch and of a training: figures, evaluation, the best epoch, the result."""
 
 import math
 import time
 import warnings
-from dataclasses import replace
-from typing import Any
-
-import torch
+from dataclasses import dataclass, field, replace
 
 from residua.devices import peak_memory
-from residua.inference.evaluation import Evaluation
-from residua.recipes.divergence import Diverged
-from residua.runs.artifacts import save_predictions
+from residua.inference.evaluation import Evaluation, StopCheck, never_stop
+from residua.recipes.recipe import EarlyStopping
+from residua.runs.artifacts import Predictions, save_predictions
+from residua.runs.checkpoint import CorruptCheckpoint
+from residua.runs.model_file import ModelInfo, copy_last_model, save_model, update_model_metrics
+from residua.runs.records import EpochRecord, Metrics, Result, SplitName, TestFigures
 from residua.runs.run import Run
-from residua.training.gradients import diagnosis
+from residua.training.gradients import diagnose_gradients
+from residua.training.recovery import (
+    check_evaluation_finite,
+    check_finite,
+    check_weights_finite,
+    load_checkpoint,
+)
 from residua.training.session import TrainingSession
-from residua.training.state import CorruptCheckpoint, Record, TrainingState
+from residua.training.state import TrainingState
 
-OVERFLOWED = "every step overflowed in float16 and was left out"
-LEAST_SCALE = 2**-14
-"""Float16's least normal number: gradients that overflow even when scaled by it are infinite."""
+OVERFLOW_WARNING = "every step overflowed in float16 and was skipped"
+
+
+@dataclass
+class EvaluationCache:
+    """The evaluations of the last and of the best epoch, kept for the end of the training."""
+
+    by_epoch: dict[int, Evaluation] = field(default_factory=dict)
+
+    def keep(self, *epochs: int) -> None:
+        """Forget the evaluations of all other epochs."""
+        for epoch in self.by_epoch.keys() - set(epochs):
+            del self.by_epoch[epoch]
 
 
 def finish_epoch(
-    session: TrainingSession, state: TrainingState, evaluations: dict[int, Evaluation]
-) -> Record:
-    """Evaluate where due, add the epoch to the history, and begin the next one's tally.
+    run: Run,
+    session: TrainingSession,
+    state: TrainingState,
+    cache: EvaluationCache,
+    check_stop: StopCheck,
+) -> EpochRecord:
+    """Measure the epoch, evaluate where that is due, and add its record to the history.
 
     Raises:
-        Diverged: the epoch has something that is not finite; it is not added.
+        Diverged: a figure is not finite; the epoch is not added.
+        EvaluationInterrupted: a stop was requested; the epoch is not added.
     """
-    recipe, per_epoch = session.recipe, session.sampler.steps_per_epoch
-    epoch = state.step // per_epoch
-    waited = time.perf_counter()
-    loss, correct, seen, norm, last, *sums = state.tally.tolist()
-    seconds = state.seconds + time.perf_counter() - waited
-    ensure_finite(state, epoch)
-    ensure_sound(state, epoch)
-    moved = max(1, per_epoch - state.skipped_steps)
-    # The rate of the last step, which an optimiser that was restored in between has not heard of.
-    recipe.optimizer.set_progress(
-        state.optimizer, replace(session.progress(state), step=state.step - 1)
+    epoch = state.step // session.sampler.steps_per_epoch
+    record = training_record(session, state, epoch)
+    if record.gradient_warning is not None:
+        warnings.warn(f"epoch {epoch}: {record.gradient_warning}", stacklevel=2)
+    if epoch % session.recipe.evaluate_every == 0 or state.step >= session.total_steps:
+        record = _evaluated(run, session, state, cache, record, check_stop)
+    state.history.append(record.replace(memory_mib=peak_memory(session.device)))
+    cache.keep(epoch, best_epoch(session, state))
+    state.start_epoch()
+    return state.history[-1]
+
+
+def training_record(session: TrainingSession, state: TrainingState, epoch: int) -> EpochRecord:
+    """The record of the running epoch, which took its last step, without an evaluation.
+
+    Raises:
+        Diverged: a loss, a gradient or a weight is not finite.
+    """
+    steps = session.sampler.steps_per_epoch
+    started = time.perf_counter()
+    totals = state.metrics.read()
+    seconds = state.seconds + time.perf_counter() - started
+    check_finite(state, epoch)
+    check_weights_finite(state, epoch)
+    taken = max(1, steps - state.skipped_steps)
+    # The last step's values: an optimiser that was restored in between does not have them.
+    last = replace(session.progress(state), step=state.step - 1)
+    session.recipe.optimizer.set_progress(state.optimizer, last)
+    norms = {group: total / taken for group, total in totals.group_norms.items()}
+    all_skipped = state.skipped_steps >= steps
+    return EpochRecord(
+        epoch=epoch,
+        step=state.step,
+        train_loss=totals.loss / totals.images,
+        train_accuracy=100 * totals.correct / totals.images,
+        last_loss=totals.last_loss,
+        steps=steps,
+        lr=state.optimizer.param_groups[0]["lr"],
+        grad_norm=totals.grad_norm / taken,
+        grad_norms=norms,
+        gradient_warning=OVERFLOW_WARNING if all_skipped else diagnose_gradients(norms),
+        seconds=seconds,
+        images_per_second=totals.images / seconds,
+        rollbacks=state.rollbacks,
     )
-    record: Record = {
-        "epoch": epoch,
-        "step": state.step,
-        "train_loss": loss / seen,
-        "train_accuracy": 100 * correct / seen,
-        "last_loss": last,
-        "steps": per_epoch,
-        "lr": state.optimizer.param_groups[0]["lr"],
-        "grad_norm": norm / moved,
-        "grad_norms": {
-            group: total / moved
-            for group, total in zip(state.network.layer_groups(), sums, strict=True)
-        },
-        "seconds": seconds,
-        "images_per_second": seen / seconds,
-    }
-    warning = diagnosis(record["grad_norms"]) if state.skipped_steps < per_epoch else OVERFLOWED
-    if warning is not None:
-        record["gradient_warning"] = warning
-        warnings.warn(f"epoch {epoch}: {warning}", stacklevel=2)
-    if epoch % recipe.evaluate_every == 0 or state.step >= session.total_steps:
-        started, split = time.perf_counter(), session.selection_split_name
-        evaluation = session.evaluate(state, session.selection_split)
-        if not math.isfinite(evaluation.loss):
-            raise Diverged(f"the loss on the {split} set is not finite in epoch {epoch}")
-        evaluations[epoch] = evaluation
-        record |= {
-            f"{split}_loss": evaluation.loss,
-            f"{split}_accuracy": evaluation.accuracy,
-            f"{split}_top5": evaluation.top5,
-            f"{split}_images": len(evaluation.predicted),
-            "evaluation_seconds": time.perf_counter() - started,
-        }
-        before = any("target_reached" in old for old in state.history)
-        if (
-            recipe.target_accuracy is not None
-            and evaluation.accuracy >= recipe.target_accuracy
-            and not before
-        ):
-            record["target_reached"] = True
-    record["memory_mib"] = peak_memory(session.device)
-    if state.rollbacks:
-        record["rollbacks"] = state.rollbacks
-    state.history.append(record)
-    for old in evaluations.keys() - {epoch, best_epoch(session, state)}:
-        del evaluations[old]
-    state.tally.zero_()
-    state.seconds, state.skipped_steps = 0.0, 0
-    return record
 
 
-def ensure_finite(state: TrainingState, epoch: int) -> None:
-    """Look whether losses and gradients of the running epoch were finite; waits for the device.
+def _evaluated(
+    run: Run,
+    session: TrainingSession,
+    state: TrainingState,
+    cache: EvaluationCache,
+    record: EpochRecord,
+    check_stop: StopCheck,
+) -> EpochRecord:
+    """The record with the evaluation of the selection split; saves the model if it is the best."""
+    split, target = session.selection_split_name, session.recipe.target_accuracy
+    started = time.perf_counter()
+    best_before = max(session.selection_accuracies(state).values(), default=-math.inf)
+    with session.evaluated_weights(state, check_stop):
+        evaluation = session.evaluate(state, session.selection_split, check_stop)
+        check_evaluation_finite(evaluation.loss, split, record.epoch)
+        seconds = time.perf_counter() - started
+        if evaluation.accuracy > best_before:
+            save_model(run, state.network, model_info(session, record, {split: evaluation.metrics}))
+    cache.by_epoch[record.epoch] = evaluation
+    reached_before = any(earlier.target_reached for earlier in state.history)
+    reached = target is not None and evaluation.accuracy >= target and not reached_before
+    return record.with_evaluation(split, evaluation.metrics, seconds, reached)
 
-    Raises:
-        Diverged: they were not.
-    """
-    if not bool(state.tally.isfinite().all()):
-        what = "gradient" if math.isfinite(state.tally[0]) else "loss"
-        raise Diverged(f"the {what} is not finite in epoch {epoch}")
 
-
-def ensure_sound(state: TrainingState, epoch: int) -> None:
-    """Look whether a training can go on from these weights.
-
-    Raises:
-        Diverged: one is not finite; or float16 overflows at any scale.
-    """
-    weights = state.network.state_dict().values()
-    if not bool(torch.stack([each.isfinite().all() for each in weights]).all()):
-        raise Diverged(f"a weight is not finite after epoch {epoch}")
-    if state.scaler.is_enabled() and state.scaler.get_scale() < LEAST_SCALE:
-        raise Diverged(f"the gradient is not finite in epoch {epoch}, however it is scaled")
+def model_info(
+    session: TrainingSession, record: EpochRecord, metrics: dict[SplitName, Metrics]
+) -> ModelInfo:
+    """What model.json says about the network after this epoch."""
+    height, width = session.splits.train.images.shape[-2:]
+    return ModelInfo(
+        recipe=session.recipe,
+        classes=session.splits.train.classes,
+        normalization=session.pipeline.normalize.stats,
+        image_size=(height, width),
+        epoch=record.epoch,
+        step=record.step,
+        metrics=metrics,
+        selection_split=session.selection_split_name,
+    )
 
 
 def best_epoch(session: TrainingSession, state: TrainingState) -> int:
-    """The first epoch with the highest monitored accuracy; 0 before any was evaluated."""
-    accuracies = session.accuracies(state)
+    """The first epoch with the highest accuracy on the selection split; 0 before any evaluation."""
+    accuracies = session.selection_accuracies(state)
     return max(accuracies, key=lambda epoch: accuracies[epoch], default=0)
 
 
 def is_finished(session: TrainingSession, state: TrainingState) -> bool:
-    """Whether every step is taken, or patience has run out."""
+    """Whether every step was taken, or early stopping ends the training."""
     if state.step >= session.total_steps:
         return True
-    patience = session.recipe.early_stopping
-    if patience is None or state.step % session.sampler.steps_per_epoch:
+    stopping = session.recipe.early_stopping
+    if stopping is None or state.step % session.sampler.steps_per_epoch:
         return False
+    return patience_exceeded(stopping, session.selection_accuracies(state))
+
+
+def patience_exceeded(stopping: EarlyStopping, accuracies: dict[int, float]) -> bool:
+    """Whether the accuracy, by epoch, has not improved for `patience` evaluations."""
     best, bad = -math.inf, 0
-    for epoch, accuracy in session.accuracies(state).items():
-        improved = accuracy > best + patience.min_delta
+    for epoch, accuracy in accuracies.items():
+        improved = accuracy > best + stopping.min_delta
         best = accuracy if improved else best
-        bad = 0 if improved or epoch <= patience.start_epoch else bad + 1
-    return bad >= patience.patience
+        bad = 0 if improved or epoch <= stopping.start_epoch else bad + 1
+    return bad >= stopping.patience
 
 
-def finish(
-    run: Run, session: TrainingSession, state: TrainingState, evaluations: dict[int, Evaluation]
-) -> dict[str, Any]:
-    """Evaluate the last and the best epoch on the test set, and write what the report needs."""
-    last, best = len(state.history), best_epoch(session, state)
-    evaluated = len(session.accuracies(state))
-    if session.splits.holdout is not None:
-        evaluations = {}
-    tested = {last: evaluations.get(last) or session.evaluate(state, session.splits.test)}
-    lost = None
-    if best not in tested and best not in evaluations and not _went_back(run, state, best):
-        lost, best = best, last
-    if best not in tested:
-        tested[best] = evaluations.get(best) or session.evaluate(state, session.splits.test)
-
-    def figures(epoch: int) -> dict[str, Any]:
-        evaluation = tested[epoch]
-        return {
-            "epoch": epoch,
-            "test_loss": evaluation.loss,
-            "test_accuracy": evaluation.accuracy,
-            "test_top5": evaluation.top5,
-        }
-
-    log = run.log
-    reached = [record["epoch"] for record in log if "target_reached" in record]
-    result = {
-        "recipe": session.recipe.name,
-        "seed": session.recipe.seed,
-        "epochs": last,
-        "epochs_planned": session.recipe.epochs,
-        "selected_on": session.selection_split_name,
-        "evaluations": evaluated,
-        "views": session.recipe.tta,
-        "rollbacks": log[-1].get("rollbacks", 0),
-        "best_lost": lost,
-        "last": figures(last),
-        "best": figures(best),
-        "target": session.recipe.target_accuracy,
-        "target_reached_in_epoch": reached[0] if reached else None,
-        "train_seconds": sum(record["seconds"] for record in log),
-        "evaluation_seconds": sum(record.get("evaluation_seconds", 0.0) for record in log),
-    }
-    save_predictions(run, session.splits.test, tested[last], tested[best])
+def finish_training(
+    run: Run, session: TrainingSession, state: TrainingState, cache: EvaluationCache
+) -> Result:
+    """Evaluate the last and the best epoch on the test set; write result, model and predictions."""
+    evaluations = dict(cache.by_epoch) if session.selection_split_name == "test" else {}
+    last, best, log = state.history[-1], best_epoch(session, state), list(state.history)
+    evaluated = len(session.selection_accuracies(state))
+    tested_last = evaluations.get(last.epoch) or _evaluate_on_test(session, state)
+    tested_best, lost = tested_last, None
+    if best != last.epoch:
+        _save_last_model(run, session, state, tested_last)
+        found = evaluations.get(best) or _evaluate_best(run, session, state, best)
+        tested_best, lost = (tested_last, best) if found is None else (found, None)
+    if lost is None:
+        update_model_metrics(run, "test", tested_best.metrics)
+    else:
+        copy_last_model(run)
+    reached = [record.epoch for record in log if record.target_reached]
+    result = Result(
+        recipe=session.recipe.name,
+        seed=session.recipe.seed,
+        epochs=last.epoch,
+        epochs_planned=session.recipe.epochs,
+        selection_split=session.selection_split_name,
+        evaluations=evaluated,
+        tta=session.recipe.tta,
+        rollbacks=last.rollbacks,
+        lost_best_epoch=lost,
+        last=_test_figures(last.epoch, tested_last),
+        best=_test_figures(last.epoch if lost else best, tested_best),
+        target_accuracy=session.recipe.target_accuracy,
+        target_epoch=reached[0] if reached else None,
+        train_seconds=sum(record.seconds for record in log),
+        evaluation_seconds=sum(record.evaluation_seconds for record in log),
+    )
+    predictions = Predictions.of(
+        session.splits.test, tested_last.predicted, tested_best.predicted, tested_best.confidence
+    )
+    save_predictions(run, predictions)
     run.write_json("result.json", result)
     return result
 
 
-def _went_back(run: Run, state: TrainingState, epoch: int) -> bool:
-    """Make the state that of the best epoch; false, saying so, where that cannot be."""
+def _test_figures(epoch: int, evaluation: Evaluation) -> TestFigures:
+    return TestFigures(
+        epoch=epoch,
+        test_loss=evaluation.loss,
+        test_accuracy=evaluation.accuracy,
+        test_top5=evaluation.top5,
+    )
+
+
+def _evaluate_on_test(session: TrainingSession, state: TrainingState) -> Evaluation:
+    with session.evaluated_weights(state, never_stop):
+        return session.evaluate(state, session.splits.test)
+
+
+def _save_last_model(
+    run: Run, session: TrainingSession, state: TrainingState, evaluation: Evaluation
+) -> None:
+    """Save the last epoch's network beside that of the best epoch."""
+    info = model_info(session, state.history[-1], {"test": evaluation.metrics})
+    with session.evaluated_weights(state, never_stop):
+        save_model(run, state.network, info, "last")
+
+
+def _evaluate_best(
+    run: Run, session: TrainingSession, state: TrainingState, epoch: int
+) -> Evaluation | None:
+    """Evaluate the best epoch's checkpoint; None, with a warning, where it is damaged."""
     try:
-        state.load(run.best)
+        load_checkpoint(state, run.best_checkpoint)
         if len(state.history) != epoch:
-            raise CorruptCheckpoint(f"{run.best} is of epoch {len(state.history)}")
+            raise CorruptCheckpoint(f"{run.best_checkpoint} is of epoch {len(state.history)}")
     except CorruptCheckpoint as error:
         warnings.warn(f"{error}; the last epoch stands in for the best, {epoch}", stacklevel=2)
-        return False
-    return True
+        return None
+    return _evaluate_on_test(session, state)

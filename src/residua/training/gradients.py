@@ -1,4 +1,4 @@
-"""The sizes of gradients, layer group by layer group, and what fixed rules say of them."""
+"""Gradient norms by layer group, and fixed rules that diagnose them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-VANISHED = 1e-7
-"""A group whose mean gradient norm is below this learns nothing in float32."""
-APART = 1e4
-"""The largest norm of a group over the smallest; from here on the smallest group stands still."""
-EXPLODED = 1e3
-"""A group whose mean gradient norm is above this leaps."""
+VANISHING_NORM = 1e-7
+"""A layer group whose mean gradient norm is below this learns nothing in float32."""
+VANISHING_RATIO = 1e4
+"""The largest norm of a group over the smallest; above it the smallest group does not learn."""
+EXPLODING_NORM = 1e3
+"""A layer group whose mean gradient norm is above this takes steps that are too large."""
 
 
-def norms(groups: Mapping[str, Sequence[nn.Parameter]]) -> Tensor:
+def gradient_norms(groups: Mapping[str, Sequence[nn.Parameter]]) -> Tensor:
     """(G,) float32: the Euclidean norm of each group's gradients together, on their device."""
     return torch.stack(
         [
@@ -24,28 +24,29 @@ def norms(groups: Mapping[str, Sequence[nn.Parameter]]) -> Tensor:
     )
 
 
-def diagnosis(sizes: Mapping[str, float]) -> str | None:
-    """What is wrong with an epoch's mean gradient norms, in a sentence; None where nothing is.
+def diagnose_gradients(norms: Mapping[str, float]) -> str | None:
+    """Describe what is wrong with an epoch's mean gradient norms; None if nothing is.
 
     Args:
-        sizes: the norm of each group, before clipping.
+        norms: of each layer group, before clipping.
     """
-    if not sizes:
+    if not norms:
         return None
-    least = min(sizes, key=lambda group: sizes[group])
-    most = max(sizes, key=lambda group: sizes[group])
-    if sizes[least] < VANISHED:
+    smallest = min(norms, key=lambda group: norms[group])
+    largest = max(norms, key=lambda group: norms[group])
+    if norms[smallest] < VANISHING_NORM:
         return (
-            f"gradients vanish in {least}: their norm of {sizes[least]:.2g} is below {VANISHED:g}"
+            f"gradients vanish in {smallest}: their norm of {norms[smallest]:.2g} is below "
+            f"{VANISHING_NORM:g}"
         )
-    if sizes[most] > EXPLODED:
+    if norms[largest] > EXPLODING_NORM:
         return (
-            f"gradients explode in {most}: their norm of {sizes[most]:.2g} is above "
-            f"{EXPLODED:g}; lower --optimizer.lr or set --max-grad-norm"
+            f"gradients explode in {largest}: their norm of {norms[largest]:.2g} is above "
+            f"{EXPLODING_NORM:g}; lower --optimizer.lr or set --max-grad-norm"
         )
-    if sizes[most] / sizes[least] > APART:
+    if norms[largest] / norms[smallest] > VANISHING_RATIO:
         return (
-            f"gradients vanish in {least}: their norm of {sizes[least]:.2g} is less than "
-            f"1/{APART:g} of the {sizes[most]:.2g} in {most}"
+            f"gradients vanish in {smallest}: their norm of {norms[smallest]:.2g} is less than "
+            f"1/{VANISHING_RATIO:g} of the {norms[largest]:.2g} in {largest}"
         )
     return None

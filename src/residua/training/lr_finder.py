@@ -16,7 +16,7 @@ from residua.errors import UserError
 from residua.recipes.recipe import Recipe
 from residua.schedules import Exponential
 from residua.training.loop import step
-from residua.training.session import build_session
+from residua.training.session import build_training
 
 SMOOTHING = 0.9
 """What the smoothed loss keeps of itself at every step, corrected for its start."""
@@ -82,7 +82,7 @@ def find_lr(recipe: Recipe, start: float = 1e-5, end: float = 10.0, steps: int =
 
 def _losses(recipe: Recipe, start: float, end: float, steps: int) -> Iterator[tuple[float, float]]:
     """The rate and the loss of each step."""
-    session, state = build_session(recipe.model_copy(update={"average": None}))
+    session, state = build_training(recipe.model_copy(update={"average": None}))
     epochs = (steps - 1) / session.sampler.steps_per_epoch
     rising = Exponential(start=start, end=end, epochs=epochs)
     optimizer = recipe.optimizer.model_copy(update={"lr": rising})

@@ -1,30 +1,74 @@
-"""Back to where a training can go on, and out of an evaluation that nobody waits for."""
+"""Divergence: noticing it, and rolling back to a sound checkpoint."""
 
+import math
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from residua.errors import UserError
-from residua.recipes.divergence import Diverged
+from residua.runs.checkpoint import Checkpoint, CorruptCheckpoint
 from residua.runs.run import Run
-from residua.schedules import TrainingProgress
 from residua.training.session import TrainingSession
-from residua.training.state import CorruptCheckpoint, TrainingState
+from residua.training.state import TrainingState
 
-StopCondition = Callable[[TrainingProgress], bool]
-"""Asked before every step, and between the batches of an evaluation; true saves and stops."""
-
-
-class EvaluationInterrupted(Exception):
-    """A stop was asked for in the middle of an evaluation."""
+MIN_LOSS_SCALE = 2**-14
+"""Float16's smallest normal number: gradients that overflow even at this scale are infinite."""
+CHECKPOINT_OVERHEAD = 2**26
+"""Bytes that a checkpoint may have beyond its tensors."""
 
 
-def restore(state: TrainingState, checkpoints: Sequence[Path]) -> None:
-    """Take the last checkpoint that is sound, and say which ones are not.
+class Diverged(Exception):
+    """A loss, a gradient or a weight is not finite; says which, and when."""
+
+
+def check_finite(state: TrainingState, epoch: int) -> None:
+    """Check the running epoch's losses and gradients; waits for the device.
+
+    Raises:
+        Diverged: one is not finite.
+    """
+    if not state.metrics.is_finite():
+        quantity = "gradient" if state.metrics.loss_is_finite() else "loss"
+        raise Diverged(f"the {quantity} is not finite in epoch {epoch}")
+
+
+def check_weights_finite(state: TrainingState, epoch: int) -> None:
+    """Check whether a training can continue from these weights; waits for the device.
+
+    Raises:
+        Diverged: a weight is not finite, or float16 overflows at any scale.
+    """
+    weights = state.network.state_dict().values()
+    if not bool(torch.stack([weight.isfinite().all() for weight in weights]).all()):
+        raise Diverged(f"a weight is not finite after epoch {epoch}")
+    if state.scaler.is_enabled() and state.scaler.get_scale() < MIN_LOSS_SCALE:
+        raise Diverged(f"the gradient is not finite in epoch {epoch}, however it is scaled")
+
+
+def check_evaluation_finite(loss: float, split: str, epoch: int) -> None:
+    """Check the loss of an evaluation.
+
+    Raises:
+        Diverged: it is not finite.
+    """
+    if not math.isfinite(loss):
+        raise Diverged(f"the loss on the {split} set is not finite in epoch {epoch}")
+
+
+def load_checkpoint(state: TrainingState, path: Path) -> None:
+    """Take everything from a checkpoint.
+
+    Raises:
+        CorruptCheckpoint: the file is missing or damaged.
+        UserError: it is of another network, optimiser or precision.
+    """
+    state.load(Checkpoint.load(path, 4 * state.nbytes() + CHECKPOINT_OVERHEAD))
+
+
+def restore_latest(state: TrainingState, checkpoints: Sequence[Path]) -> None:
+    """Take everything from the latest checkpoint that is not damaged; warn of damaged ones.
 
     Args:
         state: what is restored.
@@ -35,48 +79,30 @@ def restore(state: TrainingState, checkpoints: Sequence[Path]) -> None:
     """
     for path in reversed(checkpoints):
         try:
-            state.load(path)
+            load_checkpoint(state, path)
         except CorruptCheckpoint as error:
-            warnings.warn(f"{error}; the checkpoint before it is taken", stacklevel=2)
+            warnings.warn(f"{error}; using the checkpoint before it", stacklevel=2)
         else:
             return
-    raise UserError(f"none of {len(checkpoints)} checkpoints is there and sound: nothing to go on")
+    raise UserError(f"none of {len(checkpoints)} checkpoints is undamaged: cannot continue")
 
 
-def roll_back(run: Run, session: TrainingSession, state: TrainingState, found: Diverged) -> None:
-    """Go back as the recipe says, and set the log back too.
+def roll_back(run: Run, session: TrainingSession, state: TrainingState, cause: Diverged) -> None:
+    """Return to the latest checkpoint that was due, as the recipe says, and rewrite the log.
 
-    Only checkpoints that were due are gone back to, never one of a stop: so a training that was
-    stopped in between takes the same way as one that was not.
+    Checkpoints of a stop are not used, so a training that was stopped in between takes the same
+    way as one that was not.
 
     Raises:
-        UserError: the recipe says to stop, or it was gone back often enough.
+        UserError: the recipe says to stop, or the training was rolled back often enough.
     """
-    times = state.rollbacks
-    if times >= session.recipe.on_divergence.max_rollbacks:
-        after = f", after going back {times} times" if times else ""
+    rollbacks = state.rollbacks
+    if rollbacks >= session.recipe.on_divergence.max_rollbacks:
+        after = f", after {rollbacks} rollbacks" if rollbacks else ""
         raise UserError(
-            f"{found}{after}: lower --optimizer.lr, set --max-grad-norm, or have "
-            "--on-divergence.kind roll_back; the last checkpoint stays"
+            f"{cause}{after}: lower --optimizer.lr, set --max-grad-norm, or use "
+            "--on-divergence.kind roll_back; the last checkpoint is kept"
         ) from None
-    restore(state, run.ends)
-    state.rollbacks = times + 1
-    run.rewind(state.history)
-
-
-def breakable(
-    session: TrainingSession, state: TrainingState, should_stop: StopCondition
-) -> TrainingSession:
-    """A setting whose evaluations, which change nothing, are broken off when a stop is asked for.
-
-    An epoch's last step counts as taken once the epoch is evaluated: whoever asks for an end after
-    an epoch gets its figures.
-    """
-
-    def forward(images: Tensor) -> Tensor:
-        progress = session.progress(state)
-        if not torch.is_grad_enabled() and should_stop(replace(progress, step=progress.step - 1)):
-            raise EvaluationInterrupted
-        return session.forward(images)
-
-    return replace(session, forward=forward)
+    restore_latest(state, run.epoch_checkpoints)
+    state.rollbacks = rollbacks + 1
+    run.rewrite_log(state.history)

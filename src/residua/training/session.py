@@ -1,45 +1,53 @@
-"""What stays the same while a network trains: recipe, data, batches, the function that runs it."""
+"""What stays the same while a network trains: recipe, data, sampler, augmentation, device."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from residua.augment import BatchRandom, Normalization, Pipeline
+from residua.augment import BatchRandom, Pipeline
+from residua.augment.normalize import Normalize
 from residua.data import BatchSampler, Split, Splits, channel_stats
 from residua.devices import keep_freed_memory, select_device, set_deterministic
 from residua.inference.evaluation import (
     AMP_DTYPES,
     EVAL_BATCH_SIZE,
     Evaluation,
+    StopCheck,
     eval_mode,
-    evaluate,
+    evaluate_split,
+    never_stop,
 )
 from residua.models import ResidualNetwork, architecture_errors, init_whitening
 from residua.optim import swapped_weights
 from residua.recipes.recipe import Recipe
+from residua.runs.artifacts import MAX_SAMPLES, Samples
+from residua.runs.records import DataFingerprint, SelectionSplit, SplitFingerprint
 from residua.schedules import TrainingProgress, bounds, value_at
 from residua.seeding import derive_seed
-from residua.training.compile import compiled
-from residua.training.state import TALLIED, TrainingState
+from residua.training.compile import compile_network
+from residua.training.distributed import World
+from residua.training.metrics import EpochMetrics
+from residua.training.state import TrainingState
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+WHITENING_IMAGES = 5000
+"""Training images that whitening layers are initialised from."""
 
 
 @dataclass(frozen=True)
 class TrainingSession:
-    """What stays the same while a network trains."""
+    """What stays the same while a network trains; `TrainingState` holds what changes."""
 
     recipe: Recipe
     splits: Splits
     """On the device."""
     sampler: BatchSampler
     pipeline: Pipeline
-    forward: Callable[[Tensor], Tensor]
-    """The network, compiled if the recipe says so."""
     device: torch.device
+    world: World = field(default_factory=World)
 
     @property
     def total_steps(self) -> int:
@@ -47,174 +55,229 @@ class TrainingSession:
         return self.recipe.epochs * self.sampler.steps_per_epoch
 
     @property
-    def selection_split(self) -> Split:
-        """The split that the best epoch is chosen by."""
-        return self.splits.holdout or self.splits.test
-
-    @property
-    def selection_split_name(self) -> str:
-        """`holdout` where there is one, else `test`."""
+    def selection_split_name(self) -> SelectionSplit:
+        """The split that selects the best epoch: `holdout` where there is one, else `test`."""
         return "holdout" if self.splits.holdout else "test"
 
     @property
-    def data_fingerprint(self) -> dict[str, Any]:
-        """What was trained on: classes, normalisation, and each split's size and SHA-256."""
-        splits = {
-            "train": self.splits.train,
-            "holdout": self.splits.holdout,
-            "test": self.splits.test,
-        }
-        return {
-            "classes": list(self.splits.train.classes),
-            "normalization": {
-                name: list(values) for name, values in self.pipeline.normalization._asdict().items()
-            },
-            "splits": {
-                name: {"images": len(split), "sha256": split.checksum}
-                for name, split in splits.items()
-                if split is not None
-            },
-        }
+    def selection_split(self) -> Split:
+        """The images that the best epoch is selected on."""
+        return self.splits.holdout or self.splits.test
 
     @property
     def memory_format(self) -> torch.memory_format:
         """The layout of images and filters."""
         return MEMORY_FORMATS[self.recipe.memory_format]
 
-    def accuracies(self, state: TrainingState) -> dict[int, float]:
-        """The monitored accuracy of each evaluated epoch."""
-        key = f"{self.selection_split_name}_accuracy"
-        return {record["epoch"]: record[key] for record in state.history if key in record}
+    @property
+    def fingerprint(self) -> DataFingerprint:
+        """What is trained on: classes, normalization, and each split's size and SHA-256."""
+        splits = {
+            "train": self.splits.train,
+            "holdout": self.splits.holdout,
+            "test": self.splits.test,
+        }
+        return DataFingerprint(
+            classes=self.splits.train.classes,
+            normalization=self.pipeline.normalize.stats,
+            splits={
+                name: SplitFingerprint(images=len(split), sha256=split.checksum)
+                for name, split in splits.items()
+                if split is not None
+            },
+        )
+
+    def selection_accuracies(self, state: TrainingState) -> dict[int, float]:
+        """The accuracy on the selection split, in percent, of each evaluated epoch."""
+        evaluations = {record.epoch: record.evaluation for record in state.history}
+        return {epoch: found.accuracy for epoch, found in evaluations.items() if found is not None}
 
     def progress(self, state: TrainingState) -> TrainingProgress:
         """Where the training stands."""
-        accuracies = list(self.accuracies(state).values())
         return TrainingProgress(
             state.step,
             self.total_steps,
             self.sampler.steps_per_epoch,
-            accuracies,
+            list(self.selection_accuracies(state).values()),
             self.recipe.on_divergence.factor**state.rollbacks,
         )
 
     def image_size_at(self, progress: TrainingProgress) -> int | None:
-        """The side in pixels that images are resized to at this moment; None leaves them."""
+        """The side in pixels that images are resized to; None leaves them as they are."""
         size = self.recipe.image_size
         return None if size is None else round(value_at(size, progress))
 
     def indices(self, step: int) -> Tensor:
-        """The images of a step, on the device: places in the training set, int64 (n,)."""
+        """The indices (n,) int64, on the device, of the training images of a step."""
         batch = self.sampler[step]
         if self.device.type == "cuda":
             # Only from pinned memory does a copy not wait for all that the device has yet to do.
             return batch.pin_memory().to(self.device, non_blocking=True)
         return batch.to(self.device)
 
-    def batch_random(self, indices: Tensor, state: TrainingState, *place: int | str) -> BatchRandom:
-        """The randomness that augmentation gets at this step, or at another place."""
+    def batch_random(
+        self, indices: Tensor, state: TrainingState, *purpose: int | str
+    ) -> BatchRandom:
+        """The random numbers for augmenting a batch at this step, or for another purpose.
+
+        Every rank but the first draws numbers of its own.
+        """
+        rank = (self.world.rank,) if self.world.rank else ()
+        seed = derive_seed(self.recipe.seed, *(purpose or ("augment", state.step)), *rank)
         generator = torch.Generator(self.device)
-        generator.manual_seed(derive_seed(self.recipe.seed, *(place or ("augment", state.step))))
+        generator.manual_seed(seed)
         height, width = self.splits.train.images.shape[-2:]
         return BatchRandom(generator, indices, height, width, self.progress(state))
 
-    def make_batch(self, draw: BatchRandom) -> tuple[Tensor, Tensor]:
-        """The training images of a draw, (N, 3, H, W), as the network takes them; their targets."""
-        train, chosen = self.splits.train, draw.indices
-        images, targets = self.pipeline(
-            train.images[chosen], train.labels[chosen], draw, self.image_size_at(draw.progress)
-        )
+    def make_batch(self, random: BatchRandom) -> tuple[Tensor, Tensor]:
+        """Augmented training images and their targets, as the network and the loss take them.
+
+        Returns:
+            images (N, 3, H, W) float32, normalized; targets (N, classes) float32.
+        """
+        train, indices = self.splits.train, random.indices
+        size = self.image_size_at(random.progress)
+        images, targets = self.pipeline(train.images[indices], train.labels[indices], random, size)
         return images.contiguous(memory_format=self.memory_format), targets
 
-    def forward_amp(self, images: Tensor) -> Tensor:
+    def forward_amp(self, state: TrainingState, images: Tensor) -> Tensor:
         """Logits (N, classes) float32 of images (N, 3, H, W), in the recipe's precision."""
-        mixed = AMP_DTYPES.get(self.recipe.precision)
-        with torch.autocast(self.device.type, mixed, enabled=mixed is not None):
-            return self.forward(images)
+        dtype = AMP_DTYPES.get(self.recipe.precision)
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            return state.forward(images)
 
-    def evaluate(self, state: TrainingState, split: Split) -> Evaluation:
-        """The network (its averaged weights, where the recipe averages) on a split."""
-        recipe = self.recipe
+    @contextmanager
+    def evaluated_weights(self, state: TrainingState, check_stop: StopCheck) -> Iterator[None]:
+        """The network as it is evaluated: averaged weights, batch norm re-estimated, eval mode.
+
+        Raises:
+            EvaluationInterrupted: a stop was requested between two batches.
+        """
+        average = self.recipe.weight_average
         with swapped_weights(state.network, state.average):
-            if state.average and recipe.weight_average is not None:
-                progress = self.progress(state)
-                recipe.weight_average.update_bn(
-                    state.network, self.forward_amp, self._seen(state), progress
+            if state.average and average is not None:
+                batches = self._bn_batches(state, check_stop)
+                average.update_bn(
+                    state.network,
+                    lambda images: self.forward_amp(state, images),
+                    batches,
+                    self.progress(state),
                 )
             with eval_mode(state.network):
-                return evaluate(
-                    self.forward,
-                    split,
-                    self.pipeline.normalization,
-                    recipe.precision,
-                    recipe.tta,
-                    self.memory_format,
-                )
+                yield
 
-    def _seen(self, state: TrainingState) -> Iterator[Tensor]:
+    def evaluate(
+        self, state: TrainingState, split: Split, check_stop: StopCheck = never_stop
+    ) -> Evaluation:
+        """Evaluate the network on a split; within `evaluated_weights`.
+
+        Raises:
+            EvaluationInterrupted: a stop was requested between two batches.
+        """
+        return evaluate_split(
+            state.forward,
+            split,
+            self.pipeline.normalize,
+            self.recipe.precision,
+            self.recipe.tta,
+            self.memory_format,
+            check_stop,
+        )
+
+    def augmentation_samples(self, state: TrainingState) -> Samples:
+        """The first training images, before and after the augmentation of the first step.
+
+        Raises:
+            UserError: the augmentation does not work with images of this size.
+        """
+        train = self.splits.train
+        indices = torch.arange(min(MAX_SAMPLES, len(train)), device=self.device)
+        images, _ = self.make_batch(self.batch_random(indices, state))
+        augmented = self.pipeline.normalize.undo(images)
+        return Samples(train.images[indices], augmented, train.labels[indices], train.classes)
+
+    def _bn_batches(self, state: TrainingState, check_stop: StopCheck) -> Iterator[Tensor]:
         """An epoch's whole batches, (N, 3, H, W) each: the same ones at each call."""
         for step in range(self.sampler.length // self.sampler.batch_size):
+            check_stop()
             indices = self.indices(step)
             yield self.make_batch(self.batch_random(indices, state, "statistics", step))[0]
 
 
-def build_session(recipe: Recipe) -> tuple[TrainingSession, TrainingState]:
+def build_training(recipe: Recipe) -> tuple[TrainingSession, TrainingState]:
     """Load the data and build everything that a training needs, at step 0.
+
+    Raises:
+        UserError: as `build_session` and `build_state`.
+    """
+    session = build_session(recipe)
+    return session, build_state(session)
+
+
+def build_session(recipe: Recipe, world: World | None = None) -> TrainingSession:
+    """Load the data, and build everything that stays the same while a network trains.
 
     Raises:
         UserError: missing data, an unknown device, a batch larger than the training set.
     """
+    world = world or World()
     device = select_device(recipe.device)
     set_deterministic(recipe.deterministic)
     if device.type == "cpu":
         keep_freed_memory()
     splits = recipe.data.load(recipe.seed)
-    batches = BatchSampler(len(splits.train), recipe.batch_size, recipe.seed, recipe.drop_last)
-    measured = recipe.normalization or channel_stats(splits.train)
-    classes = len(splits.train.classes)
-    network = _built(recipe, classes, splits.train.images.shape[-1])
-    normalization = Normalization(measured.mean, measured.std)
-    init_whitening(network, normalization(splits.train.images[:5000]))
-    network.to(memory_format=MEMORY_FORMATS[recipe.memory_format])  # type: ignore[call-overload]
-    network.to(device)
-    session = TrainingSession(
-        recipe,
-        Splits(
-            _on(splits.train, device),
-            splits.holdout and _on(splits.holdout, device),
-            _on(splits.test, device),
-        ),
-        batches,
-        Pipeline(recipe.augmentation, normalization, classes),
-        compiled(network, recipe.compile, {EVAL_BATCH_SIZE, *_parts(recipe)}),
-        device,
+    train = splits.train
+    sampler = BatchSampler(
+        len(train), recipe.batch_size, recipe.seed, recipe.drop_last, world.rank, world.size
     )
-    state = TrainingState(
+    normalize = Normalize.from_stats(recipe.normalization or channel_stats(train)).to(device)
+    on_device = Splits(
+        train.to(device),
+        splits.holdout and splits.holdout.to(device),
+        splits.test.to(device),
+    )
+    pipeline = Pipeline(recipe.augmentation, normalize, len(train.classes))
+    return TrainingSession(recipe, on_device, sampler, pipeline, device, world)
+
+
+def build_state(session: TrainingSession) -> TrainingState:
+    """Build the network, its optimiser and what else a training changes, at step 0.
+
+    Raises:
+        UserError: the network cannot be built, or cannot take images of the training's sizes.
+    """
+    recipe, device = session.recipe, session.device
+    network = build_network(session)
+    sizes = {EVAL_BATCH_SIZE, *_chunk_sizes(recipe)}
+    return TrainingState(
         network,
+        compile_network(network, recipe.compile, sizes),
         recipe.optimizer.build(network),
         recipe.weight_average.build(network) if recipe.weight_average else {},
         torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16"),
-        torch.zeros(TALLIED + len(network.layer_groups()), device=device),
+        EpochMetrics(list(network.layer_groups()), device),
     )
-    return session, state
 
 
-def _built(recipe: Recipe, classes: int, side: int) -> ResidualNetwork:
-    """The network, seen to work on images of every size that it will be shown."""
-    sizes = {side, *map(round, bounds(recipe.image_size) if recipe.image_size else ())}
+def build_network(session: TrainingSession) -> ResidualNetwork:
+    """The initial network on the device, checked with images of every size it will see.
+
+    Raises:
+        UserError: it cannot be built, or cannot take images of one of these sizes.
+    """
+    recipe, train = session.recipe, session.splits.train
+    growing = bounds(recipe.image_size) if recipe.image_size else ()
     with architecture_errors():
-        network = recipe.architecture.build(classes, recipe.seed)
+        network = recipe.architecture.build(len(train.classes), recipe.seed)
         with eval_mode(network):
-            for size in sizes:
+            for size in {train.images.shape[-1], *map(round, growing)}:
                 network(torch.zeros(1, 3, size, size))
-    return network
+    init_whitening(network, session.pipeline.normalize(train.images[:WHITENING_IMAGES]).cpu())
+    network.to(memory_format=session.memory_format)  # type: ignore[call-overload]
+    return network.to(session.device)
 
 
-def _parts(recipe: Recipe) -> set[int]:
-    """How many images of a whole batch go through the network at once: the sizes of its parts."""
-    return {
-        len(part) for part in torch.empty(recipe.batch_size).chunk(recipe.gradient_accumulation)
-    }
-
-
-def _on(split: Split, device: torch.device) -> Split:
-    return replace(split, images=split.images.to(device), labels=split.labels.to(device))
+def _chunk_sizes(recipe: Recipe) -> set[int]:
+    """How many images of a whole batch go through the network at once."""
+    chunks = torch.empty(recipe.batch_size).chunk(recipe.gradient_accumulation)
+    return {len(chunk) for chunk in chunks}

@@ -16,11 +16,7 @@ network would. This is a reading, not a fact.
 
 from residua.recipes.built_in import resnet44v2
 
-recipe = resnet44v2.recipe.model_copy(
-    update={
-        "name": "resnet44v2_run1",
-        "architecture": resnet44v2.recipe.architecture.model_copy(
-            update={"depths": (7, 7, 7), "widths": (32, 64, 128)}
-        ),
-    }
+recipe = resnet44v2.recipe.replace(
+    name="resnet44v2_run1",
+    architecture=resnet44v2.recipe.architecture.replace(depths=(7, 7, 7), widths=(32, 64, 128)),
 )

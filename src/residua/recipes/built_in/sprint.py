@@ -15,15 +15,11 @@ from residua.augment import AlternatingFlip, Crop
 from residua.recipes.built_in import pocket
 from residua.schedules import Phases
 
-recipe = pocket.recipe.model_copy(
-    update={
-        "name": "sprint",
-        "augmentation": (Crop(padding=3, mode="reflect"), AlternatingFlip()),
-        "image_size": Phases(boundaries=(1, 5, 10, 13), values=(16, 20, 24, 28, 32)),
-        "architecture": pocket.recipe.architecture.model_copy(
-            update={"widths": (64, 256, 512), "head_init_std": 1 / 512}
-        ),
-        "epochs": 16,
-        "evaluate_every": 16,
-    }
+recipe = pocket.recipe.replace(
+    name="sprint",
+    augmentation=(Crop(padding=3, mode="reflect"), AlternatingFlip()),
+    image_size=Phases(boundaries=(1, 5, 10, 13), values=(16, 20, 24, 28, 32)),
+    architecture=pocket.recipe.architecture.replace(widths=(64, 256, 512), head_init_std=1 / 512),
+    epochs=16,
+    evaluate_every=16,
 )

@@ -12,22 +12,24 @@ import torch
 from equal_runs import assert_equal_runs, comparable
 
 from residua import UserError
+from residua.inference.evaluation import never_stop
 from residua.recipes.recipe import Recipe
-from residua.runs.artifacts import predictions, samples
+from residua.runs.artifacts import load_predictions, load_samples
+from residua.runs.checkpoint import Checkpoint
+from residua.runs.records import EpochRecord, Result
 from residua.runs.run import Run
 from residua.schedules import TrainingProgress
 from residua.training.epoch import is_finished
-from residua.training.loop import (
+from residua.training.events import (
+    CheckpointSaved,
     EpochFinished,
     Finished,
     Started,
     StepFinished,
     Stopped,
-    resume,
-    train,
 )
-from residua.training.session import build_session
-from residua.training.state import Record, read
+from residua.training.loop import resume, train
+from residua.training.session import build_training
 
 Tiny = Callable[..., Recipe]
 EVERYTHING = {
@@ -45,7 +47,7 @@ EVERYTHING = {
     "architecture__attention": {"kind": "squeeze_excitation"},
     "optimizer__momentum": {"kind": "linear", "start": 0.95, "end": 0.85},
     "optimizer__nesterov": True,
-    "weight_average": {"decay": 0.8},
+    "weight_average": {"kind": "ema", "decay": 0.8},
     "max_grad_norm": 0.1,
     "data__holdout": 40,
     "image_size": {"kind": "phases", "boundaries": [1], "values": [16, 32]},
@@ -107,7 +109,7 @@ WAITING = {
 SWITCHED = {"everything": EVERYTHING, "short": SHORT, "sharp": SHARP, "waiting": WAITING}
 
 
-def finish(recipe: Recipe, path: Path) -> dict:
+def finish(recipe: Recipe, path: Path) -> Result:
     *_, end = train(recipe, path)
     assert isinstance(end, Finished)
     return end.result
@@ -119,7 +121,7 @@ GOLDEN = [4.68189, 4.65833, 4.63403]
 def test_golden_curve(tiny: Tiny, tmp_path: Path) -> None:
     """The losses of a small training; a change of any default on the way changes them."""
     finish(tiny(), tmp_path / "run")
-    losses = [record["train_loss"] for record in Run.open(tmp_path / "run").log]
+    losses = [record.train_loss for record in Run.open(tmp_path / "run").log]
     assert losses == pytest.approx(GOLDEN, rel=5e-4)
 
 
@@ -160,7 +162,7 @@ def test_all_that_resumption_is_tested_with_takes_part(
 ) -> None:
     """Whatever is left out, the training goes another way."""
 
-    def logged(name: str, changes: dict) -> list[Record]:
+    def logged(name: str, changes: dict) -> list[EpochRecord]:
         fewer = {"epochs": 2, "data__train": 150, "data__test": 40}
         list(train(tiny(**(fewer | changes)), tmp_path / name))
         return comparable(Run.open(tmp_path / name).log)
@@ -176,11 +178,11 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> list[torch.nn.Module]:
     found: list[torch.nn.Module] = []
 
     def watched(recipe: Recipe) -> Any:
-        session, state = build_session(recipe)
+        session, state = build_training(recipe)
         found.append(state.network)
         return session, state
 
-    monkeypatch.setattr("residua.training.loop.prepare", watched)
+    monkeypatch.setattr("residua.training.loop.build_training", watched)
     return found
 
 
@@ -227,38 +229,47 @@ def test_killed_training_resumes_exactly(tiny: Tiny, tmp_path: Path) -> None:
 
 def test_events_tell_the_training(tiny: Tiny, tmp_path: Path) -> None:
     kinds = [type(event) for event in train(tiny(epochs=2), tmp_path / "run")]
-    assert kinds == [Started, *([StepFinished] * 4 + [EpochFinished]) * 2, Finished]
+    assert kinds == [
+        Started,
+        *([StepFinished] * 4 + [EpochFinished, CheckpointSaved]) * 2,
+        Finished,
+    ]
 
 
 def test_run_has_everything_its_readers_need(tiny: Tiny, tmp_path: Path) -> None:
-    recipe = tiny(target=0.5)
+    recipe = tiny(target_accuracy=0.5)
     result = finish(recipe, tmp_path / "run")
     run = Run.open(tmp_path / "run")
     assert run.recipe == recipe
-    assert run.result == json.loads(json.dumps(result))
-    assert {"python", "packages", "threads", "git", "seed"} <= run.environment.keys()
+    assert run.result == result
+    environment = run.environment
+    assert environment.python
+    assert environment.packages["torch"]
+    assert (environment.threads, environment.seed) == (torch.get_num_threads(), 0)
     log = run.log
-    assert [record["epoch"] for record in log] == [1, 2, 3]
-    wanted = {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr", "grad_norm",
-              "grad_norms", "last_loss", "steps", "test_images",
-              "seconds", "images_per_second", "memory_mib"}  # fmt: skip
-    assert all(wanted <= record.keys() for record in log)
-    accuracies = [record["test_accuracy"] for record in log]
-    assert result["last"]["test_accuracy"] == accuracies[-1]
-    assert result["best"]["test_accuracy"] == max(accuracies)
-    assert result["best"]["epoch"] == accuracies.index(max(accuracies)) + 1
-    assert result["selected_on"] == "test"
-    reached = [record["epoch"] for record in log if record.get("target_reached")]
+    assert [record.epoch for record in log] == [1, 2, 3]
+    for record in log:
+        assert record.grad_norms.keys() == {"stem", "stage1", "stage2", "head"}
+        assert (record.steps, record.test_images) == (4, 100)
+        assert min(record.lr, record.grad_norm, record.seconds, record.images_per_second) > 0
+        assert min(record.memory_mib, record.evaluation_seconds) > 0
+        assert record.last_loss is not None
+    accuracies = [record.test_accuracy for record in log]
+    assert result.last.test_accuracy == accuracies[-1]
+    assert result.best.test_accuracy == max(accuracies)
+    assert result.best.epoch == accuracies.index(max(accuracies)) + 1
+    assert result.selection_split == "test"
+    reached = [record.epoch for record in log if record.target_reached]
     first = [place + 1 for place, accuracy in enumerate(accuracies) if accuracy >= 0.5][:1]
     assert reached == first
-    assert result["target_reached_in_epoch"] == (first[0] if first else None)
-    assert run.data_fingerprint["splits"]["train"]["images"] == 200
-    kept, said = samples(run), predictions(run)
+    assert result.target_epoch == (first[0] if first else None)
+    assert run.data.splits["train"].images == 200
+    kept, predictions = load_samples(run), load_predictions(run)
     assert kept is not None
-    assert said is not None
+    assert predictions is not None
     assert kept.originals.shape == kept.augmented.shape == (24, 3, 32, 32)
-    correct = 100 * float((said.best == said.labels).float().mean())
-    assert correct == pytest.approx(result["best"]["test_accuracy"], abs=1e-4)
+    correct = 100 * float((predictions.best == predictions.labels).float().mean())
+    assert correct == pytest.approx(result.best.test_accuracy, abs=1e-4)
     assert not [path for path in run.path.rglob("*") if "partial" in path.name]
 
 
@@ -267,20 +278,19 @@ def test_a_run_goes_on_with_its_own_images_only(tiny: Tiny, tmp_path: Path) -> N
     known = json.loads((tmp_path / "run/data.json").read_text())
     known["splits"]["train"]["sha256"] = "0" * 64
     (tmp_path / "run/data.json").write_text(json.dumps(known))
-    with pytest.raises(UserError, match="begun with other images"):
+    with pytest.raises(UserError, match="started with other images"):
         list(resume(tmp_path / "run"))
 
 
 def test_checkpoints_last_n_and_best(tiny: Tiny, tmp_path: Path) -> None:
     result = finish(tiny(epochs=5, keep_checkpoints=2), tmp_path / "run")
     run = Run.open(tmp_path / "run")
-    assert [path.name for path in run.saved] == [
+    assert [path.name for path in run.checkpoints] == [
         "step-00000012.safetensors",
         "step-00000016.safetensors",
         "step-00000020.safetensors",
     ]
-    state = json.loads(read(run.best)[1])
-    assert len(state["history"]) == result["best"]["epoch"]
+    assert len(Checkpoint.load(run.best_checkpoint).metadata.history) == result.best.epoch
 
 
 def test_holdout_selects_and_the_test_set_is_only_opened_at_the_end(
@@ -288,38 +298,40 @@ def test_holdout_selects_and_the_test_set_is_only_opened_at_the_end(
 ) -> None:
     result = finish(tiny(data__holdout=50, epochs=4), tmp_path / "run")
     log = Run.open(tmp_path / "run").log
-    assert all("test_accuracy" not in record for record in log)
-    held = [record["holdout_accuracy"] for record in log]
-    assert result["selected_on"] == "holdout"
-    assert result["best"]["epoch"] == held.index(max(held)) + 1
-    assert {"test_accuracy", "test_loss"} <= result["last"].keys() & result["best"].keys()
+    assert all(record.test_accuracy is None for record in log)
+    held = [record.holdout_accuracy for record in log]
+    assert result.selection_split == "holdout"
+    assert result.best.epoch == held.index(max(held)) + 1
+    assert result.last.epoch == 4
 
 
 def test_evaluation_may_be_rarer_than_epochs(tiny: Tiny, tmp_path: Path) -> None:
     result = finish(tiny(epochs=5, evaluate_every=2), tmp_path / "run")
-    evaluated = [r["epoch"] for r in Run.open(tmp_path / "run").log if "test_accuracy" in r]
+    evaluated = [r.epoch for r in Run.open(tmp_path / "run").log if r.test_accuracy is not None]
     assert evaluated == [2, 4, 5]
-    assert result["best"]["epoch"] in evaluated
+    assert result.best.epoch in evaluated
 
 
 def test_early_stopping_bears_its_patience(tiny: Tiny, tmp_path: Path) -> None:
     stopping = {"patience": 2, "min_delta": 50.0}
     result = finish(tiny(epochs=9, early_stopping=stopping), tmp_path / "run")
-    assert result["epochs"] == 3
-    assert result["epochs_planned"] == 9
+    assert result.epochs == 3
+    assert result.epochs_planned == 9
     later = finish(
         tiny(epochs=9, early_stopping={**stopping, "start_epoch": 4}), tmp_path / "later"
     )
-    assert later["epochs"] == 6
+    assert later.epochs == 6
 
 
 def test_patience_counts_what_rises_too_little(tiny: Tiny) -> None:
     stopping = {"patience": 2, "min_delta": 1.0, "start_epoch": 1}
-    session, state = build_session(tiny(epochs=9, early_stopping=stopping))
+    session, state = build_training(tiny(epochs=9, early_stopping=stopping))
 
     def over(*accuracies: float) -> bool:
         state.history = [
-            {"epoch": epoch, "test_accuracy": accuracy}
+            EpochRecord.model_construct(
+                epoch=epoch, test_loss=1.0, test_accuracy=accuracy, test_top5=accuracy
+            )
             for epoch, accuracy in enumerate(accuracies, 1)
         ]
         state.step = session.sampler.steps_per_epoch * len(accuracies)
@@ -340,23 +352,23 @@ def test_the_log_has_the_times_of_training_and_of_evaluation(
     monkeypatch.setattr("residua.training.epoch.time", progress)
     result = finish(tiny(epochs=2), tmp_path / "run")
     for record in Run.open(tmp_path / "run").log:
-        assert record["seconds"] == 4 + 1
-        assert record["images_per_second"] == 200 / 5
-        assert record["evaluation_seconds"] == 1
-    assert (result["train_seconds"], result["evaluation_seconds"]) == (10, 2)
+        assert record.seconds == 4 + 1
+        assert record.images_per_second == 200 / 5
+        assert record.evaluation_seconds == 1
+    assert (result.train_seconds, result.evaluation_seconds) == (10, 2)
 
 
 def test_plateau_lowers_the_rate_by_the_history(tiny: Tiny, tmp_path: Path) -> None:
     plateau = {"kind": "plateau", "start": 0.1, "factor": 0.5, "patience": 0, "threshold": 9.0}
     finish(tiny(epochs=4, optimizer__lr=plateau), tmp_path / "run")
-    rates = [record["lr"] for record in Run.open(tmp_path / "run").log]
+    rates = [record.lr for record in Run.open(tmp_path / "run").log]
     assert rates == pytest.approx([0.1, 0.1, 0.05, 0.025])
 
 
 def test_gradients_are_clipped(tiny: Tiny, tmp_path: Path) -> None:
     finish(tiny(epochs=1, max_grad_norm=1e-9, optimizer__weight_decay=0), tmp_path / "run")
-    _, before = build_session(tiny())
-    weights, _ = read(Run.open(tmp_path / "run").saved[-1])
+    _, before = build_training(tiny())
+    weights = Checkpoint.load(Run.open(tmp_path / "run").checkpoints[-1]).tensors
     for name, value in before.network.named_parameters():
         torch.testing.assert_close(weights[f"network.{name}"], value.detach(), atol=1e-6, rtol=0)
 
@@ -364,21 +376,23 @@ def test_gradients_are_clipped(tiny: Tiny, tmp_path: Path) -> None:
 def test_averaged_weights_are_what_is_evaluated(
     tiny: Tiny, tmp_path: Path, networks: list[torch.nn.Module]
 ) -> None:
-    recipe = tiny(epochs=1, average={"decay": 0.99})
+    recipe = tiny(epochs=1, weight_average={"kind": "ema", "decay": 0.99})
     for event in train(recipe, tmp_path / "run"):
         if isinstance(event, Started):
             weight = networks[0].stem[0].weight
             wanted = weight.detach().clone()
         elif isinstance(event, StepFinished):
             wanted = 0.99 * wanted + 0.01 * weight.detach()
-    session, state = build_session(recipe)
-    state.load(Run.open(tmp_path / "run").saved[-1])
+    session, state = build_training(recipe)
+    state.load(Checkpoint.load(Run.open(tmp_path / "run").checkpoints[-1]))
     torch.testing.assert_close(state.average["stem.0.weight"], wanted)
-    averaged = session.evaluate(state, session.splits.test)
+    with session.evaluated_weights(state, never_stop):
+        averaged = session.evaluate(state, session.splits.test)
     state.average = {}
-    own = session.evaluate(state, session.splits.test)
+    with session.evaluated_weights(state, never_stop):
+        own = session.evaluate(state, session.splits.test)
     assert averaged.loss != own.loss
-    assert Run.open(tmp_path / "run").log[0]["test_loss"] == averaged.loss
+    assert Run.open(tmp_path / "run").log[0].test_loss == averaged.loss
 
 
 @pytest.mark.parametrize(
@@ -395,14 +409,14 @@ def test_averaged_weights_are_what_is_evaluated(
 def test_ways_of_running_train(tiny: Tiny, tmp_path: Path, changes: dict) -> None:
     plain = finish(tiny(), tmp_path / "plain")
     other = finish(tiny(**changes), tmp_path / "other")
-    assert other["last"]["test_loss"] != plain["last"]["test_loss"]
-    assert other["last"]["test_loss"] == pytest.approx(plain["last"]["test_loss"], rel=0.5)
+    assert other.last.test_loss != plain.last.test_loss
+    assert other.last.test_loss == pytest.approx(plain.last.test_loss, rel=0.5)
 
 
-@pytest.mark.parametrize("views", ["mirror", "mirror_translate"])
-def test_views_average_the_logits(tiny: Tiny, views: str) -> None:
-    session, state = build_session(tiny(views=views))
-    images = session.pipeline.normalization(session.splits.test.images)
+@pytest.mark.parametrize("tta", ["mirror", "mirror_translate"])
+def test_views_average_the_logits(tiny: Tiny, tta: str) -> None:
+    session, state = build_training(tiny(tta=tta))
+    images = session.pipeline.normalize(session.splits.test.images)
     network = state.network.eval()
 
     def mirrored(seen: torch.Tensor) -> torch.Tensor:
@@ -410,13 +424,14 @@ def test_views_average_the_logits(tiny: Tiny, views: str) -> None:
 
     with torch.no_grad():
         logits = mirrored(images)
-        if views == "mirror_translate":
+        if tta == "mirror_translate":
             down = torch.cat([images[:, :, 1:2], images[:, :, :-1]], 2)
             up = torch.cat([images[:, :, 1:], images[:, :, -2:-1]], 2)
             right = torch.cat([down[..., 1:2], down[..., :-1]], 3)
             left = torch.cat([up[..., 1:], up[..., -2:-1]], 3)
             logits = logits / 2 + (mirrored(right) + mirrored(left)) / 4
-    evaluation = session.evaluate(state, session.splits.test)
+    with session.evaluated_weights(state, never_stop):
+        evaluation = session.evaluate(state, session.splits.test)
     assert torch.equal(evaluation.predicted, logits.argmax(1))
 
 
@@ -440,5 +455,5 @@ def test_every_reference_system_takes_steps_on_real_images(
                f"--data.root={cifar100_root}", "--device", "cpu"]
     )  # fmt: skip
     result = finish(recipe, tmp_path / "run")
-    assert result["epochs"] == 1
+    assert result.epochs == 1
     assert Run.open(tmp_path / "run").log[0]["train_loss"] > 1

@@ -1,0 +1,202 @@
+"""A trained network in use: predictions and figures, from a run or its model files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from residua.augment.tta import TTA
+from residua.data import Data, Split
+from residua.data.folder import prepare_image, read_image
+from residua.devices import select_device
+from residua.errors import UserError
+from residua.inference.evaluation import Evaluation, compute_logits, eval_mode, evaluate_split
+from residua.models.network import NormalizedNetwork
+from residua.recipes.recipe import Recipe
+from residua.runs.model_file import ModelInfo, Which, load_model
+from residua.runs.records import SplitName
+from residua.runs.run import Run
+
+ImageLike = Tensor | NDArray[np.uint8] | Image.Image | Path | str
+"""uint8 (3, H, W) as a tensor, uint8 (H, W, 3) as an array, a PIL image, or the path of a file."""
+MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+@dataclass(frozen=True)
+class ClassProbabilities:
+    """The probability of each class for each image."""
+
+    probabilities: Tensor
+    """(N, K) float32, on the CPU; each row sums to 1."""
+    classes: tuple[str, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """The most probable class of each image."""
+        return [self.classes[index] for index in self.probabilities.argmax(1).tolist()]
+
+    def top(self, k: int = 5) -> list[list[tuple[str, float]]]:
+        """The k most probable classes of each image, with their probabilities."""
+        best = self.probabilities.topk(min(k, len(self.classes)), dim=1)
+        rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [
+            [(self.classes[index], p) for index, p in zip(indices, values, strict=True)]
+            for indices, values in rows
+        ]
+
+
+class Classifier:
+    """A trained network in evaluation mode, with everything that using it needs.
+
+    Args:
+        network: from uint8 (N, 3, H, W) to logits.
+        info: the description of the network.
+        device: where it runs.
+    """
+
+    def __init__(self, network: NormalizedNetwork, info: ModelInfo, device: torch.device) -> None:
+        self.info, self.device = info, device
+        memory_format = MEMORY_FORMATS[info.recipe.memory_format]
+        self.network: NormalizedNetwork = network.to(device).eval()
+        self.network.to(memory_format=memory_format)  # type: ignore[call-overload]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class of each logit."""
+        return self.info.classes
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that the network was trained by."""
+        return self.info.recipe
+
+    def predict(
+        self, images: ImageLike | Sequence[ImageLike], tta: TTA | None = None
+    ) -> ClassProbabilities:
+        """Classify images.
+
+        Args:
+            images: one image or several; a batch may also be one uint8 tensor (N, 3, H, W). Files
+                and PIL images are resized to the size that the network was evaluated on.
+            tta: the test-time augmentation; None uses the recipe's.
+
+        Raises:
+            UserError: a file cannot be read as an image.
+            ValueError: a tensor or an array has another type or shape.
+        """
+        batch = self._to_batch(images).to(self.device)
+        with eval_mode(self.network):
+            logits = self._logits(batch, self.info.tta if tta is None else tta)
+        return ClassProbabilities(logits.softmax(1).cpu(), self.classes)
+
+    def evaluate(self, split: Split, tta: TTA | None = None) -> Evaluation:
+        """Evaluate the network on a split, exactly as its training did.
+
+        Args:
+            split: the images.
+            tta: the test-time augmentation; None uses the recipe's.
+
+        Raises:
+            UserError: the split has other classes than the network.
+        """
+        if split.classes != self.classes:
+            raise UserError("the images have other classes than those the network was trained on")
+        with eval_mode(self.network):
+            return evaluate_split(
+                self.network.network,
+                split.to(self.device),
+                self.network.normalize,
+                self.recipe.precision,
+                self.info.tta if tta is None else tta,
+                MEMORY_FORMATS[self.recipe.memory_format],
+            )
+
+    def _logits(self, images: Tensor, tta: TTA) -> Tensor:
+        return compute_logits(
+            self.network.network,
+            self.network.normalize(images),
+            self.recipe.precision,
+            tta,
+            MEMORY_FORMATS[self.recipe.memory_format],
+        )
+
+    def _to_batch(self, images: ImageLike | Sequence[ImageLike]) -> Tensor:
+        """uint8 (N, 3, H, W)."""
+        if isinstance(images, Tensor) and images.ndim == 4:
+            return _checked(images)
+        single = isinstance(images, Tensor | np.ndarray | Image.Image | Path | str)
+        listed: Sequence[ImageLike] = [images] if single else images  # type: ignore[list-item, assignment]
+        return _checked(torch.stack([self._to_tensor(image) for image in listed]))
+
+    def _to_tensor(self, image: ImageLike) -> Tensor:
+        """uint8 (3, H, W)."""
+        if isinstance(image, Tensor):
+            return image
+        size = self.info.image_size[0]
+        if isinstance(image, Path | str):
+            pixels = read_image(Path(image), size)
+        else:
+            opened = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+            pixels = prepare_image(opened, size)
+        return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+
+def _checked(images: Tensor) -> Tensor:
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images are {images.dtype} {tuple(images.shape)}, not uint8 (N, 3, H, W)")
+    return images
+
+
+def load(path: Path | str | Run, which: Which = "best", device: str = "auto") -> Classifier:
+    """Load a trained network from a run, without its data set and without an optimiser.
+
+    Args:
+        path: a run, its directory, or any directory with model.safetensors and model.json.
+        which: the network of the best or of the last epoch.
+        device: auto, cpu, cuda ...
+
+    Raises:
+        UserError: there is no model, or it is damaged; there is no such device.
+    """
+    directory = path.path if isinstance(path, Run) else Path(path)
+    network, info = load_model(directory, which)
+    return Classifier(network, info, select_device(device))
+
+
+def evaluate(
+    model: Classifier | Run | Path | str,
+    data: Split | Data | None = None,
+    split: SplitName = "test",
+    *,
+    which: Which = "best",
+    tta: TTA | None = None,
+    device: Literal["auto"] | str = "auto",
+) -> Evaluation:
+    """Evaluate a trained network on a split.
+
+    Args:
+        model: a classifier, or what `load` takes.
+        data: the images: a split, or a data set of which `split` is taken; None uses the data set
+            of the recipe, with its holdout.
+        split: which split of a data set.
+        which: the network of the best or of the last epoch, where `model` is a run.
+        tta: the test-time augmentation; None uses the recipe's.
+        device: where to evaluate, where `model` is a run.
+
+    Raises:
+        UserError: no model, missing or damaged data, no such split, other classes.
+    """
+    classifier = model if isinstance(model, Classifier) else load(model, which, device)
+    if isinstance(data, Split):
+        return classifier.evaluate(data, tta)
+    dataset = classifier.recipe.data if data is None else data
+    images = getattr(dataset.load(classifier.recipe.seed), split)
+    if images is None:
+        raise UserError("there is no holdout: the recipe's data.holdout is 0")
+    return classifier.evaluate(images, tta)
