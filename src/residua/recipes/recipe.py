@@ -9,7 +9,7 @@ from residua.augment.tta import TTA
 from residua.config import Config
 from residua.data import ChannelStats, Cifar100, Data
 from residua.models import Architecture
-from residua.optim import SAM, SGD, Average, Optimizer
+from residua.optim import SAM, SGD, Optimizer, WeightAverage
 from residua.optim.loss import CrossEntropy
 from residua.recipes.divergence import OnDivergence, Stop
 from residua.schedules import Scheduled, bounds
@@ -61,7 +61,7 @@ class Recipe(Config):
     """What moves the weights."""
     sam: SAM | None = None
     """Whether steps go by the gradients where the loss nearby is worst; costs twice the time."""
-    weight_average: Average | None = None
+    weight_average: WeightAverage | None = None
     """The average of the weights that is evaluated instead of the last ones."""
     max_grad_norm: PositiveFloat | None = None
     """The norm that the gradient of all weights together is clipped to."""
