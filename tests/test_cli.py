@@ -76,10 +76,10 @@ def test_mistakes_exit_2_with_one_line(
     assert not (tmp_path / "run").exists()
     said = fails(capsys, "train", "quickstart", *SMALL, *run, "--architecture.stem.width", "3",
                  "--architecture.block", "{kind: bottleneck, groups: 3}")  # fmt: skip
-    assert "architecture: there is no such network" in said
+    assert "architecture: the network cannot be built" in said
     said = fails(capsys, "train", "quickstart", *SMALL, *run, "--image-size", "8",
                  "--architecture.pooling", "{kind: max, size: 4}")  # fmt: skip
-    assert "architecture: there is no such network" in said
+    assert "architecture: the network cannot be built" in said
     said = fails(capsys, "train", "quickstart", *SMALL, *run, "--augmentation.0.padding", "32")
     assert "padding of 32 needs images larger than 32 x 32" in said
     assert not (tmp_path / "run").exists()

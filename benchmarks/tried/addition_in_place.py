@@ -10,11 +10,11 @@ from torch import Tensor
 from residua.models.blocks import ResidualBlock
 
 
-def forward(self: ResidualBlock, images: Tensor) -> Tensor:
+def forward(self: ResidualBlock, features: Tensor) -> Tensor:
     """As the block's own, with one tensor less."""
-    entering = self.before(images)
-    skip = self.shortcut(entering if self.skip_activated else images)
-    out: Tensor = self.after(self.branch(entering).add_(skip))
+    activated = self.before(features)
+    shortcut = self.shortcut(activated if self.shortcut_activated else features)
+    out: Tensor = self.after(self.branch(activated).add_(shortcut))
     return out
 
 

@@ -191,7 +191,7 @@ def show_summary(recipe: Recipe, classes: int) -> None:
     table.add_column("kind")
     for column in ("output", "parameters", "multiply-adds"):
         table.add_column(column, justify="right")
-    for row in network.rows:
+    for row in network.layers:
         shape = " x ".join(map(str, row.shape))
         figures = (f"{row.parameters:,}", f"{row.multiply_adds:,}")
         table.add_row(row.name, row.kind, shape, *figures)

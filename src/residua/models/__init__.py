@@ -1,4 +1,4 @@
-"""Residual networks: one space of architectures, one module that runs them."""
+"""Residual networks: architectures as recipe values, and the module that runs them."""
 
 from residua.models.architecture import Architecture, architecture_errors, wide_resnet
 from residua.models.attention import CBAM, SqueezeExcitation
@@ -16,7 +16,7 @@ from residua.models.layers import (
 )
 from residua.models.network import ResidualNetwork
 from residua.models.stems import ConvStem, WhiteningStem, init_whitening
-from residua.models.summary import Summary, summarize, training_flops
+from residua.models.summary import LayerSummary, Summary, summarize, training_flops
 
 __all__ = [
     "CBAM",
@@ -28,6 +28,7 @@ __all__ = [
     "ConvBlock",
     "ConvStem",
     "GroupNorm",
+    "LayerSummary",
     "MaxPool",
     "NoNorm",
     "PreActBlock",

@@ -1,4 +1,4 @@
-"""Attention at the end of a block's branch: what matters more, and where."""
+"""Channel and spatial attention, the last layer of a block's branch."""
 
 from typing import Annotated, Literal
 
@@ -11,11 +11,11 @@ from residua.config import Config
 
 
 class SqueezeExcitation(Config):
-    """Weigh channels by what the whole image shows (Hu et al., arXiv:1709.01507)."""
+    """Channel attention from the channels' means (Hu et al., arXiv:1709.01507)."""
 
     kind: Literal["squeeze_excitation"] = "squeeze_excitation"
     reduction: int = Field(default=16, ge=1)
-    """The channels divided by this are the bottleneck's width."""
+    """The number of channels is divided by this to get the bottleneck's width."""
 
     def build(self, channels: int) -> nn.Module:
         """(N, channels, H, W) to the same shape."""
@@ -23,27 +23,27 @@ class SqueezeExcitation(Config):
 
 
 class SEModule(nn.Module):
-    """Channels times a gate computed from their means."""
+    """Multiplies channels with a gate computed from their means."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.squeeze = nn.Linear(channels, width)
         self.excite = nn.Linear(width, channels)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
-        hidden = F.relu(self.squeeze(images.mean((2, 3))))
-        return images * torch.sigmoid(self.excite(hidden))[:, :, None, None]
+        hidden = F.relu(self.squeeze(features.mean((2, 3))))
+        return features * torch.sigmoid(self.excite(hidden))[:, :, None, None]
 
 
 class CBAM(Config):
-    """Weigh channels by their mean and maximum, then places by theirs (arXiv:1807.06521)."""
+    """Channel attention, then spatial attention, from mean and maximum (arXiv:1807.06521)."""
 
     kind: Literal["cbam"] = "cbam"
     reduction: int = Field(default=16, ge=1)
-    """The channels divided by this are the bottleneck's width."""
+    """The number of channels is divided by this to get the bottleneck's width."""
     kernel: Literal[3, 5, 7] = 7
-    """Of the convolution that weighs places."""
+    """Of the spatial attention's convolution."""
 
     def build(self, channels: int) -> nn.Module:
         """(N, channels, H, W) to the same shape."""
@@ -51,25 +51,25 @@ class CBAM(Config):
 
 
 class CBAMModule(nn.Module):
-    """Channels times a gate, then places times a gate.
+    """Multiplies channels with a gate, then positions with a gate.
 
-    The channels' means and maxima go through the same two linear layers; the places' mean and
-    maximum over channels through one convolution, with a bias and without normalisation.
+    The channels' means and maxima pass through the same two linear layers. The positions' mean and
+    maximum over channels pass through one convolution, with a bias and without normalisation.
     """
 
-    def __init__(self, channels: int, width: int, kernel: int) -> None:
+    def __init__(self, channels: int, width: int, kernel_size: int) -> None:
         super().__init__()
         self.squeeze = nn.Linear(channels, width)
         self.excite = nn.Linear(width, channels)
-        self.focus = nn.Conv2d(2, 1, kernel, padding=kernel // 2)
+        self.focus = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
-        pooled = torch.cat([images.mean((2, 3)), images.amax((2, 3))])
-        of_means, of_peaks = self.excite(F.relu(self.squeeze(pooled))).chunk(2)
-        images = images * torch.sigmoid(of_means + of_peaks)[:, :, None, None]
-        places = torch.cat([images.mean(1, keepdim=True), images.amax(1, keepdim=True)], 1)
-        return images * torch.sigmoid(self.focus(places))
+        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))])
+        of_mean, of_max = self.excite(F.relu(self.squeeze(pooled))).chunk(2)
+        features = features * torch.sigmoid(of_mean + of_max)[:, :, None, None]
+        mean, maximum = features.mean(1, keepdim=True), features.amax(1, keepdim=True)
+        return features * torch.sigmoid(self.focus(torch.cat([mean, maximum], 1)))
 
 
 Attention = Annotated[SqueezeExcitation | CBAM, Field(discriminator="kind")] | None

@@ -1,7 +1,6 @@
-"""Residual blocks: each a value that builds one stage's worth of `ResidualBlock`."""
+"""Residual blocks: each is a recipe value that builds one `ResidualBlock`."""
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -9,226 +8,215 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from residua.config import Config
-from residua.models.layers import (
-    ACTIVATIONS,
-    Activation,
-    Dropout,
-    NormFactory,
-    Shortcut,
-    StochasticDepth,
-    convolution,
-)
+from residua.models.attention import Attention
+from residua.models.layers import Activation, Norm, Shortcut, convolution, dropout_layers
 from residua.schedules import Probability
 
 
 class ResidualBlock(nn.Module):
-    """after(branch(before(x)) + shortcut(x or before(x))).
+    """after(branch(before(x)) + shortcut(x)), or shortcut(before(x)) if `shortcut_activated`.
 
-    Post-activation blocks have nothing before and an activation after; pre-activation blocks the
-    other way round.
+    Post-activation blocks have an activation after the sum; pre-activation blocks have
+    normalisation and activation before the branch.
     """
 
     def __init__(
         self,
-        before: nn.Module,
         branch: nn.Sequential,
         shortcut: nn.Module,
-        after: nn.Module,
-        skip_activated: bool,
+        before: nn.Module | None = None,
+        after: nn.Module | None = None,
+        shortcut_activated: bool = False,
     ) -> None:
         super().__init__()
-        self.before, self.branch, self.shortcut, self.after = before, branch, shortcut, after
-        self.skip_activated = skip_activated
+        # The order of these modules is the order of the parameters in optimisers and checkpoints.
+        self.before = before or nn.Identity()
+        self.branch = branch
+        self.shortcut = shortcut
+        self.after = after or nn.Identity()
+        self.shortcut_activated = shortcut_activated
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', H / stride, W / stride)."""
-        entering = self.before(images)
-        skip = self.shortcut(entering if self.skip_activated else images)
-        out: Tensor = self.after(self.branch(entering) + skip)
+        activated = self.before(features)
+        shortcut = self.shortcut(activated if self.shortcut_activated else features)
+        out: Tensor = self.after(self.branch(activated) + shortcut)
         return out
 
 
 @dataclass(frozen=True)
 class LayerFactory:
-    """What all blocks of a network share."""
+    """Builds the layers whose kind is the same in all blocks of a network."""
 
     activation: Activation
-    norm: NormFactory
+    norm: Norm
     shortcut: Shortcut
-    attention: Callable[[int], nn.Module] | None
+    attention: Attention
 
-    def activate(self) -> nn.Module:
-        """The activation."""
-        return ACTIVATIONS[self.activation]()
+    def build_activation(self, inplace: bool = True) -> nn.Module:
+        """The activation; only ReLU works in place."""
+        # SiLU in place would copy its input, which its backward pass needs.
+        others = {"silu": nn.SiLU, "gelu": nn.GELU}
+        return nn.ReLU(inplace) if self.activation == "relu" else others[self.activation]()
 
-    def attend(self, channels: int) -> list[nn.Module]:
-        """Attention at the end of a branch, if there is any."""
-        return [self.attention(channels)] if self.attention else []
+    def build_norm_act(self, channels: int) -> tuple[nn.Module, nn.Module]:
+        """Normalisation and activation."""
+        norm = self.norm.build(channels)
+        # Without normalisation the input may also be a shortcut's: it must not be overwritten.
+        return norm, self.build_activation(inplace=not isinstance(norm, nn.Identity))
 
-    def skip(self, channels_in: int, channels_out: int, stride: int) -> nn.Module:
-        """The identity where it fits, else the shortcut."""
-        if stride == 1 and channels_in == channels_out:
+    def build_attention(self, channels: int) -> list[nn.Module]:
+        """The attention layer, or none."""
+        return [self.attention.build(channels)] if self.attention else []
+
+    def build_shortcut(self, in_channels: int, out_channels: int, stride: int) -> nn.Module:
+        """The identity if the shape stays the same, else the recipe's shortcut."""
+        if stride == 1 and in_channels == out_channels:
             return nn.Identity()
-        return self.shortcut.build(channels_in, channels_out, stride, self.norm)
+        return self.shortcut.build(in_channels, out_channels, stride, self.norm)
 
 
-def dropout_layers(rate: Probability) -> list[nn.Module]:
-    """Dropout, or nothing where the rate is constantly 0."""
-    return [] if rate == 0 else [Dropout(rate)]
+class BaseBlock(Config):
+    """Base of all kinds of residual blocks."""
 
-
-def stochastic_depth_layers(rate: Probability, share: float) -> list[nn.Module]:
-    """Stochastic depth at a share of the rate, or nothing where the rate is constantly 0."""
-    return [] if rate == 0 else [StochasticDepth(rate, share)]
-
-
-class Block(Config):
-    """One kind of residual block."""
-
-    preactivated: ClassVar[bool] = False
-    """Whether blocks leave their output unactivated, to be normalised after the last one."""
+    preact: ClassVar[bool] = False
+    """Whether the output is not activated, so that the head normalises and activates it."""
 
     dropout: Probability = 0.0
     """Between the last two convolutions of the branch."""
 
-    def channels(self, width: int) -> int:
+    def out_channels(self, width: int) -> int:
         """The output channels of a block of this width."""
         return width
 
     @abstractmethod
     def build(
-        self, channels_in: int, width: int, stride: int, style: LayerFactory
+        self, in_channels: int, width: int, stride: int, layers: LayerFactory
     ) -> ResidualBlock:
-        """One block, from `channels_in` to `channels(width)`."""
+        """One block, from `in_channels` to `out_channels(width)`."""
 
 
-class BasicBlock(Block):
-    """conv-norm-act-conv-norm, added, then activated (He et al., arXiv:1512.03385)."""
+class BasicBlock(BaseBlock):
+    """conv-norm-act-conv-norm, the sum activated (He et al., arXiv:1512.03385)."""
 
     kind: Literal["basic"] = "basic"
     final_activation: bool = True
     """Whether the sum is activated."""
 
     def build(
-        self, channels_in: int, width: int, stride: int, style: LayerFactory
+        self, in_channels: int, width: int, stride: int, layers: LayerFactory
     ) -> ResidualBlock:
-        """Two 3 x 3 convolutions, the first with the stride."""
+        """Two 3 x 3 convolutions; the first has the stride."""
         branch = nn.Sequential(
-            convolution(channels_in, width, 3, stride),
-            style.norm(width),
-            style.activate(),
+            convolution(in_channels, width, 3, stride),
+            *layers.build_norm_act(width),
             *dropout_layers(self.dropout),
             convolution(width, width, 3),
-            style.norm(width),
-            *style.attend(width),
+            layers.norm.build(width),
+            *layers.build_attention(width),
         )
-        after = style.activate() if self.final_activation else nn.Identity()
-        skip = style.skip(channels_in, width, stride)
-        return ResidualBlock(nn.Identity(), branch, skip, after, skip_activated=False)
+        shortcut = layers.build_shortcut(in_channels, width, stride)
+        after = layers.build_activation() if self.final_activation else None
+        return ResidualBlock(branch, shortcut, after=after)
 
 
-class PreActBlock(Block):
-    """norm-act-conv twice, added, left as it is (He et al., arXiv:1603.05027).
+class PreActBlock(BaseBlock):
+    """norm-act-conv twice, the sum not activated (He et al., arXiv:1603.05027).
 
     With dropout between the convolutions it is the block of wide residual networks (Zagoruyko
     and Komodakis, arXiv:1605.07146).
     """
 
     kind: Literal["preact"] = "preact"
-    preactivated: ClassVar[bool] = True
+    preact: ClassVar[bool] = True
     shortcut_input: Literal["input", "activated", "activated_when_projected"] = (
         "activated_when_projected"
     )
-    """What the shortcut takes: the block's input, or the input normalised and activated."""
+    """Input of the shortcut: the block's input, or that input normalised and activated."""
 
     def build(
-        self, channels_in: int, width: int, stride: int, style: LayerFactory
+        self, in_channels: int, width: int, stride: int, layers: LayerFactory
     ) -> ResidualBlock:
-        """Two 3 x 3 convolutions, the first with the stride."""
-        shortcut = style.skip(channels_in, width, stride)
+        """Two 3 x 3 convolutions; the first has the stride."""
+        shortcut = layers.build_shortcut(in_channels, width, stride)
         projected = not isinstance(shortcut, nn.Identity)
         activated = self.shortcut_input == "activated" or (
             self.shortcut_input == "activated_when_projected" and projected
         )
         branch = nn.Sequential(
-            convolution(channels_in, width, 3, stride),
-            style.norm(width),
-            style.activate(),
+            convolution(in_channels, width, 3, stride),
+            *layers.build_norm_act(width),
             *dropout_layers(self.dropout),
             convolution(width, width, 3),
-            *style.attend(width),
+            *layers.build_attention(width),
         )
-        before = nn.Sequential(style.norm(channels_in), style.activate())
-        return ResidualBlock(before, branch, shortcut, nn.Identity(), activated)
+        before = nn.Sequential(*layers.build_norm_act(in_channels))
+        return ResidualBlock(branch, shortcut, before, shortcut_activated=activated)
 
 
-class Bottleneck(Block):
+class Bottleneck(BaseBlock):
     """1 x 1, 3 x 3, 1 x 1 convolutions (arXiv:1512.03385), grouped for ResNeXt (1611.05431)."""
 
     kind: Literal["bottleneck"] = "bottleneck"
     expansion: int = Field(default=4, ge=1, le=64)
-    """Output channels over the block's width."""
+    """Output channels divided by the block's width."""
     groups: int = Field(default=1, ge=1, le=2**16)
     """Groups of the 3 x 3 convolution (ResNeXt's cardinality)."""
     inner_ratio: float = Field(default=1.0, gt=0)
-    """Width of the 3 x 3 convolution over the block's width."""
+    """Channels of the 3 x 3 convolution divided by the block's width."""
 
-    def channels(self, width: int) -> int:
+    def out_channels(self, width: int) -> int:
         """The block's width times the expansion."""
         return width * self.expansion
 
     def build(
-        self, channels_in: int, width: int, stride: int, style: LayerFactory
+        self, in_channels: int, width: int, stride: int, layers: LayerFactory
     ) -> ResidualBlock:
-        """Three convolutions, the 3 x 3 one with the stride.
+        """Three convolutions; the 3 x 3 one has the stride.
 
         Raises:
-            ValueError: there is no channel between them.
+            ValueError: the 3 x 3 convolution would have no channel.
         """
-        inner, out = round(width * self.inner_ratio), self.channels(width)
+        inner, out_channels = round(width * self.inner_ratio), self.out_channels(width)
         if inner < 1:
-            raise ValueError(f"nothing is left of {width} channels times {self.inner_ratio:g}")
+            raise ValueError(f"inner_ratio {self.inner_ratio:g} leaves no channel of {width}")
         branch = nn.Sequential(
-            convolution(channels_in, inner, 1),
-            style.norm(inner),
-            style.activate(),
+            convolution(in_channels, inner, 1),
+            *layers.build_norm_act(inner),
             convolution(inner, inner, 3, stride, self.groups),
-            style.norm(inner),
-            style.activate(),
+            *layers.build_norm_act(inner),
             *dropout_layers(self.dropout),
-            convolution(inner, out, 1),
-            style.norm(out),
-            *style.attend(out),
+            convolution(inner, out_channels, 1),
+            layers.norm.build(out_channels),
+            *layers.build_attention(out_channels),
         )
-        skip = style.skip(channels_in, out, stride)
-        return ResidualBlock(nn.Identity(), branch, skip, style.activate(), skip_activated=False)
+        shortcut = layers.build_shortcut(in_channels, out_channels, stride)
+        return ResidualBlock(branch, shortcut, after=layers.build_activation())
 
 
-class ConvBlock(Block):
-    """conv-norm-act as the whole branch, added, left as it is (Page's ResNet-9).
+class ConvBlock(BaseBlock):
+    """conv-norm-act as the whole branch, the sum not activated (Page's ResNet-9).
 
     How to Train Your ResNet, https://www.myrtle.ai/how-to-train-your-resnet/.
     """
 
     kind: Literal["conv"] = "conv"
     num_convs: int = Field(default=1, ge=1, le=100)
-    """3 x 3 convolutions of the branch."""
+    """The number of 3 x 3 convolutions in the branch."""
 
     def build(
-        self, channels_in: int, width: int, stride: int, style: LayerFactory
+        self, in_channels: int, width: int, stride: int, layers: LayerFactory
     ) -> ResidualBlock:
-        """The first convolution with the stride."""
+        """3 x 3 convolutions; the first has the stride."""
         branch: list[nn.Module] = []
-        for place in range(self.num_convs):
-            narrow, step = (width, 1) if place else (channels_in, stride)
-            if place == self.num_convs - 1:
+        for index in range(self.num_convs):
+            if index == self.num_convs - 1:
                 branch += dropout_layers(self.dropout)
-            branch += [convolution(narrow, width, 3, step), style.norm(width), style.activate()]
-        branch += style.attend(width)
-        skip = style.skip(channels_in, width, stride)
-        return ResidualBlock(
-            nn.Identity(), nn.Sequential(*branch), skip, nn.Identity(), skip_activated=False
-        )
+            shape = (width, width, 3) if index else (in_channels, width, 3, stride)
+            branch += [convolution(*shape), *layers.build_norm_act(width)]
+        branch += layers.build_attention(width)
+        shortcut = layers.build_shortcut(in_channels, width, stride)
+        return ResidualBlock(nn.Sequential(*branch), shortcut)
 
 
-AnyBlock = Annotated[BasicBlock | PreActBlock | Bottleneck | ConvBlock, Field(discriminator="kind")]
+Block = Annotated[BasicBlock | PreActBlock | Bottleneck | ConvBlock, Field(discriminator="kind")]

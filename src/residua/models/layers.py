@@ -1,6 +1,5 @@
-"""The small parts that stems, blocks and heads are made of."""
+"""Layers that stems, blocks and heads are built from."""
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -9,51 +8,43 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from residua.config import Config
-from residua.schedules import Scheduled, TrainingProgress, value_at
+from residua.schedules import Probability, Scheduled, TrainingProgress, value_at
 
-NormFactory = Callable[[int], nn.Module]
-"""From a number of channels to a normalization layer."""
 Activation = Literal["relu", "silu", "gelu"]
-ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
-    "relu": lambda: nn.ReLU(inplace=True),
-    # In place it would copy its input first, which its backward pass asks for.
-    "silu": nn.SiLU,
-    "gelu": nn.GELU,
-}
 
 
 class ScheduledDropout(nn.Module):
-    """A module that drops with a rate between 0 and 1 that may follow a schedule.
+    """Base of modules that drop values with a probability that may follow a schedule.
 
-    `p` is the rate's rate_tensor value.
+    `p` is the current probability, and `p_tensor` the same value as a tensor.
 
     Args:
-        rate: a number or a schedule.
-        share: what the rate is multiplied with.
+        rate: the probability, a number or a schedule.
+        rate_scale: a factor on the rate.
     """
 
-    def __init__(self, rate: Scheduled, share: float = 1.0) -> None:
+    def __init__(self, rate: Scheduled, rate_scale: float = 1.0) -> None:
         super().__init__()
-        self.rate, self.share, self.p = rate, share, 0.0
-        self.varies = not isinstance(rate, int | float)
-        self.rate_tensor: Tensor
-        self.register_buffer("rate_tensor", torch.zeros(()), persistent=False)
+        self.rate, self.rate_scale, self.p = rate, rate_scale, 0.0
+        self.scheduled = not isinstance(rate, int | float)
+        self.p_tensor: Tensor
+        self.register_buffer("p_tensor", torch.zeros(()), persistent=False)
         self.set_progress(TrainingProgress(0, 1, 1))
 
     def set_progress(self, progress: TrainingProgress) -> None:
-        """Take the rate of this moment."""
-        p = self.share * value_at(self.rate, progress)
+        """Take the value of the schedule at this progress."""
+        p = self.rate_scale * value_at(self.rate, progress)
         if p != self.p:
             self.p = p
-            self.rate_tensor.fill_(p)
+            self.p_tensor.fill_(p)
 
-    def drop(self, values: Tensor) -> Tensor:
-        """While training, each value zeroed with probability p, or divided by 1 - p."""
-        if not (self.varies and self.training and torch.compiler.is_compiling()):
+    def dropout(self, values: Tensor) -> Tensor:
+        """In training, zero each value with probability p and divide the others by 1 - p."""
+        if not (self.scheduled and self.training and torch.compiler.is_compiling()):
             return F.dropout(values, self.p, self.training)
-        # Compiled code is made anew for every new value of a float, but not of a tensor.
-        kept = torch.rand_like(values) >= self.rate_tensor
-        return values * kept / (1 - self.rate_tensor).clamp(min=1e-12)
+        # A new value of a float recompiles the code; a new value of a tensor does not.
+        keep = torch.rand_like(values) >= self.p_tensor
+        return values * keep / (1 - self.p_tensor).clamp(min=1e-12)
 
     def extra_repr(self) -> str:
         """The rate, as the recipe has it."""
@@ -61,51 +52,61 @@ class ScheduledDropout(nn.Module):
 
 
 class Dropout(ScheduledDropout):
-    """Zero activations (or whole channels) with a rate that may follow a schedule.
+    """Dropout of single values, or of whole channels (Tompson et al., arXiv:1411.4280).
 
     Args:
         rate: the probability, a number or a schedule.
-        channels: whether whole channels go at once (Tompson et al., arXiv:1411.4280).
+        channels: whether to drop whole channels.
     """
 
     def __init__(self, rate: Scheduled, channels: bool = False) -> None:
         super().__init__(rate)
         self.channels = channels
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Drop while training, pass through otherwise."""
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C, H, W), or (N, C) without `channels`, to the same shape."""
         if not self.channels:
-            return self.drop(images)
-        return images * self.drop(images.new_ones(*images.shape[:2], 1, 1))
+            return self.dropout(features)
+        return features * self.dropout(features.new_ones(*features.shape[:2], 1, 1))
 
 
 class StochasticDepth(ScheduledDropout):
-    """Leave out a whole branch for some images (Huang et al., arXiv:1603.09382).
+    """Drop a whole branch for some images (Huang et al., arXiv:1603.09382).
 
-    At the end of a branch. What is not left out is scaled up while training, so that evaluation
-    changes nothing; the draws come from torch's global generator, as those of dropout do.
+    It is the last layer of a branch. In training the branches that are kept are divided by 1 - p,
+    so evaluation needs no scaling. The random numbers come from torch's global generator.
     """
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape: each image zeroed with probability p, or scaled."""
-        return images * self.drop(images.new_ones(len(images), 1, 1, 1))
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape; in training, each image is zeroed or scaled."""
+        return features * self.dropout(features.new_ones(len(features), 1, 1, 1))
+
+
+def dropout_layers(rate: Probability) -> list[nn.Module]:
+    """A dropout layer, or none if the rate is the constant 0."""
+    return [] if rate == 0 else [Dropout(rate)]
+
+
+def stochastic_depth_layers(rate: Probability, rate_scale: float) -> list[nn.Module]:
+    """A stochastic depth layer of `rate_scale` times the rate, or none if the rate is 0."""
+    return [] if rate == 0 else [StochasticDepth(rate, rate_scale)]
 
 
 def set_progress(network: nn.Module, progress: TrainingProgress) -> None:
-    """Give everything in a network that drops something the rate of this moment."""
+    """Set the rates of dropout and stochastic depth to their values at this progress."""
     for module in network.modules():
         if isinstance(module, ScheduledDropout):
             module.set_progress(progress)
 
 
 class BatchNorm(Config):
-    """Batch normalization (Ioffe and Szegedy, arXiv:1502.03167)."""
+    """Batch normalisation (Ioffe and Szegedy, arXiv:1502.03167)."""
 
     kind: Literal["batch"] = "batch"
     momentum: float = Field(default=0.1, gt=0, le=1)
     """The weight of a new batch in the running statistics."""
     scale: bool = True
-    """Whether a scale is learned besides the shift."""
+    """Whether to learn a scale besides the shift."""
 
     def build(self, channels: int) -> nn.Module:
         """(N, channels, H, W) to the same shape."""
@@ -115,13 +116,13 @@ class BatchNorm(Config):
 
 
 class GroupNorm(Config):
-    """Group normalization (Wu and He, arXiv:1803.08494); it does not depend on the batch."""
+    """Group normalisation (Wu and He, arXiv:1803.08494), which is independent of the batch."""
 
     kind: Literal["group"] = "group"
     groups: int = Field(default=32, ge=1)
-    """Groups of channels; where they do not divide the channels, the largest divisor below."""
+    """The number of groups; if it does not divide the channels, their largest divisor below."""
     scale: bool = True
-    """Whether a scale is learned besides the shift."""
+    """Whether to learn a scale besides the shift."""
 
     def build(self, channels: int) -> nn.Module:
         """(N, channels, H, W) to the same shape."""
@@ -132,7 +133,7 @@ class GroupNorm(Config):
 
 
 class NoNorm(Config):
-    """No normalization."""
+    """No normalisation."""
 
     kind: Literal["none"] = "none"
 
@@ -145,48 +146,48 @@ Norm = Annotated[BatchNorm | GroupNorm | NoNorm, Field(discriminator="kind")]
 
 
 class Projection(Config):
-    """A convolution where shape or width change (option B of arXiv:1512.03385)."""
+    """A convolution (option B of arXiv:1512.03385)."""
 
     kind: Literal["projection"] = "projection"
     kernel: Literal[1, 3] = 1
     norm: bool = True
-    """Whether batch normalisation follows."""
+    """Whether a normalisation layer follows."""
 
-    def build(self, narrow: int, wide: int, stride: int, norm: NormFactory) -> nn.Module:
-        """(N, narrow, H, W) to (N, wide, H / stride, W / stride)."""
-        conv = convolution(narrow, wide, self.kernel, stride)
-        return nn.Sequential(conv, norm(wide)) if self.norm else conv
+    def build(self, in_channels: int, out_channels: int, stride: int, norm: Norm) -> nn.Module:
+        """(N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
+        conv = convolution(in_channels, out_channels, self.kernel, stride)
+        return nn.Sequential(conv, norm.build(out_channels)) if self.norm else conv
 
 
 class ZeroPadding(Config):
-    """Strided sub-sampling and zero channels, without parameters (option A)."""
+    """Strided subsampling and zero channels, without parameters (option A of arXiv:1512.03385)."""
 
     kind: Literal["zero_padding"] = "zero_padding"
 
-    def build(self, narrow: int, wide: int, stride: int, norm: NormFactory) -> nn.Module:  # noqa: ARG002
-        """(N, narrow, H, W) to (N, wide, H / stride, W / stride)."""
-        return ZeroPadShortcut(wide - narrow, stride)
+    def build(self, in_channels: int, out_channels: int, stride: int, norm: Norm) -> nn.Module:  # noqa: ARG002
+        """(N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
+        return ZeroPadShortcut(out_channels - in_channels, stride)
 
 
 class ZeroPadShortcut(nn.Module):
-    """Every stride-th pixel, and `channels` channels of zeros."""
+    """Every stride-th pixel, with `channels` channels of zeros added."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
         self.channels, self.stride = channels, stride
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C + channels, H / stride, W / stride)."""
         before = self.channels // 2
         padding = (0, 0, 0, 0, before, self.channels - before)
-        return F.pad(images[:, :, :: self.stride, :: self.stride], padding)
+        return F.pad(features[:, :, :: self.stride, :: self.stride], padding)
 
 
 Shortcut = Annotated[Projection | ZeroPadding, Field(discriminator="kind")]
 
 
 class AveragePool(Config):
-    """The mean over all places."""
+    """The mean over all positions."""
 
     kind: Literal["average"] = "average"
 
@@ -196,49 +197,46 @@ class AveragePool(Config):
 
 
 class MaxPool(Config):
-    """The maximum over all places, or over a window of fixed size."""
+    """The maximum over all positions, or over a window of fixed size."""
 
     kind: Literal["max"] = "max"
     kernel_size: int | None = Field(default=None, ge=1)
-    """Side and stride 1 of the window; None takes the whole image."""
+    """Side of the window, which moves with stride 1; None takes the whole image."""
 
     def build(self) -> nn.Module:
         """(N, C, H, W) to (N, C, H', W')."""
-        return (
-            nn.AdaptiveMaxPool2d(1)
-            if self.kernel_size is None
-            else nn.MaxPool2d(self.kernel_size, stride=1)
-        )
+        if self.kernel_size is None:
+            return nn.AdaptiveMaxPool2d(1)
+        return nn.MaxPool2d(self.kernel_size, stride=1)
 
 
 Pooling = Annotated[AveragePool | MaxPool, Field(discriminator="kind")]
 
 
 MIN_SAFE_CHANNELS = 16
-"""Input channels from which on oneDNN's strided 1 x 1 convolutions are safe."""
+"""oneDNN's strided 1 x 1 convolutions are safe from this number of input channels on."""
 
 
 class StridedPointwiseConv(nn.Conv2d):
-    """A strided 1 x 1 convolution that leaves out pixels first, and then has stride 1.
+    """A strided 1 x 1 convolution, computed as subsampling and a convolution of stride 1.
 
-    The same function. oneDNN's own writes outside its memory in the backward pass where input
-    channels are few and lie last: https://github.com/uxlfoundation/oneDNN/issues/6035.
+    The function is the same. oneDNN's own kernel writes outside its memory in the backward pass
+    if there are few input channels in channels_last format:
+    https://github.com/uxlfoundation/oneDNN/issues/6035.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', H / stride, W / stride)."""
-        down, right = self.stride
-        return F.conv2d(input[:, :, ::down, ::right], self.weight, groups=self.groups)
+        rows, columns = self.stride
+        return F.conv2d(input[:, :, ::rows, ::columns], self.weight, groups=self.groups)
 
 
 def convolution(
-    channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
 ) -> nn.Conv2d:
-    """A convolution without bias that keeps H and W but for its stride."""
-    if kernel == 1 and stride > 1 and channels_in < MIN_SAFE_CHANNELS:
-        return StridedPointwiseConv(
-            channels_in, channels_out, kernel, stride, groups=groups, bias=False
-        )
-    return nn.Conv2d(
-        channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False
+    """A convolution without bias, padded so that only the stride changes height and width."""
+    unsafe = kernel_size == 1 and stride > 1 and in_channels < MIN_SAFE_CHANNELS
+    conv = StridedPointwiseConv if unsafe else nn.Conv2d
+    return conv(
+        in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False
     )

@@ -1,4 +1,4 @@
-"""The one module that runs every architecture."""
+"""The network module of every architecture."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -11,8 +11,8 @@ class ResidualNetwork(nn.Module):
 
     Args:
         stem: (N, 3, H, W) to (N, C, H, W).
-        stages: the stages, one after another.
-        head: to logits (N, classes).
+        stages: the stages, in order.
+        head: pooling and the linear layer, to logits (N, classes).
     """
 
     def __init__(self, stem: nn.Module, stages: nn.Sequential, head: nn.Sequential) -> None:
@@ -20,30 +20,30 @@ class ResidualNetwork(nn.Module):
         self.stem, self.stages, self.head = stem, stages, head
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) float32 to logits (N, classes) float32, whatever the precision before."""
+        """(N, 3, H, W) float32 to logits (N, classes); the linear layer is always in float32."""
         features = self.head[:-1](self.stages(self.stem(images)))
-        with _unmixed(images.device.type):
+        with _autocast_disabled(images.device.type):
             logits: Tensor = self.head[-1](features.float())
         return logits
 
     @property
     def first_convolution(self) -> nn.Conv2d:
-        """The convolution that sees the images."""
+        """The convolution whose input is the images."""
         return next(module for module in self.modules() if isinstance(module, nn.Conv2d))
 
     def layer_groups(self) -> dict[str, list[nn.Parameter]]:
-        """The trained parameters of `stem`, `stage1` ... and `head`; parts without any left out."""
-        stages = {f"stage{place}": stage for place, stage in enumerate(self.stages, 1)}
-        parts = {"stem": self.stem, **stages, "head": self.head}
-        trained = {
-            name: [weight for weight in part.parameters() if weight.requires_grad]
-            for name, part in parts.items()
+        """The trainable parameters of `stem`, `stage1` ... and `head`, without empty groups."""
+        stages = {f"stage{number}": stage for number, stage in enumerate(self.stages, 1)}
+        modules = {"stem": self.stem, **stages, "head": self.head}
+        groups = {
+            name: [parameter for parameter in module.parameters() if parameter.requires_grad]
+            for name, module in modules.items()
         }
-        return {name: weights for name, weights in trained.items() if weights}
+        return {name: parameters for name, parameters in groups.items() if parameters}
 
 
-def _unmixed(device: str) -> AbstractContextManager[None]:
-    """Full precision, also within automatic mixed precision; shapes-only devices know neither."""
+def _autocast_disabled(device: str) -> AbstractContextManager[None]:
+    """Disable autocast; the meta device has none."""
     if not torch.amp.is_autocast_available(device):
         return nullcontext()
     return torch.autocast(device, enabled=False)

@@ -1,4 +1,4 @@
-"""What comes before the first block."""
+"""Stems: the layers before the first block."""
 
 from typing import Annotated, Literal
 
@@ -11,42 +11,44 @@ from residua.models.blocks import LayerFactory
 from residua.models.layers import Dropout, convolution
 from residua.schedules import Probability
 
-PATCHES_OF = 5000
-"""Images whose patches a whitening is fitted to."""
+WHITENING_IMAGES = 5000
+"""The number of training images whose patches the whitening layer is computed from."""
 
 
 class ConvStem(Config):
-    """A convolution, normalised and activated or not."""
+    """A convolution, with or without normalisation and activation."""
 
     kind: Literal["conv"] = "conv"
     width: int = Field(default=64, ge=1, le=2**16)
+    """Output channels."""
     kernel: Literal[1, 3, 5, 7] = 3
     norm: bool = True
-    """Whether normalisation and activation follow; not, where the first block begins with them."""
+    """Whether normalisation and activation follow; not needed before pre-activation blocks."""
     dropout: Probability = 0.0
     """Of whole channels, after the activation."""
 
     @property
-    def channels(self) -> int:
-        """Of the output."""
+    def out_channels(self) -> int:
+        """The number of output channels."""
         return self.width
 
-    def build(self, style: LayerFactory) -> nn.Module:
+    def build(self, layers: LayerFactory) -> nn.Module:
         """(N, 3, H, W) to (N, width, H, W)."""
-        parts: list[nn.Module] = [convolution(3, self.width, self.kernel)]
+        modules: list[nn.Module] = [convolution(3, self.width, self.kernel)]
         if self.norm:
-            parts += [style.norm(self.width), style.activate()]
+            modules += layers.build_norm_act(self.width)
         if self.dropout != 0:
-            parts.append(Dropout(self.dropout, channels=True))
-        return nn.Sequential(*parts)
+            modules.append(Dropout(self.dropout, channels=True))
+        return nn.Sequential(*modules)
 
 
 class WhiteningStem(Config):
-    """A frozen convolution whose filters whiten the training set's patches, then activated.
+    """A frozen convolution that whitens the training images' patches, and an activation.
 
-    The filters are the patches' principal axes, each divided by its deviation, with both signs:
-    Page, How to Train Your ResNet 8 (https://www.myrtle.ai/how-to-train-your-resnet-8-bag-of-tricks/);
-    frozen by Jordan, arXiv:2404.00498.
+    The filters are the patches' principal axes, each divided by its standard deviation, with both
+    signs: Page, How to Train Your ResNet 8
+    (https://www.myrtle.ai/how-to-train-your-resnet-8-bag-of-tricks/); frozen by Jordan,
+    arXiv:2404.00498.
     """
 
     kind: Literal["whitening"] = "whitening"
@@ -56,26 +58,26 @@ class WhiteningStem(Config):
     """Added to the variances."""
 
     @property
-    def channels(self) -> int:
-        """Of the output: both signs of every axis."""
+    def out_channels(self) -> int:
+        """The number of output channels: two for every principal axis."""
         return 2 * 3 * self.kernel**2
 
-    def build(self, style: LayerFactory) -> nn.Module:
-        """(N, 3, H, W) to (N, channels, H - kernel + 1, W - kernel + 1)."""
-        return nn.Sequential(WhiteningConv(self.kernel, self.epsilon), style.activate())
+    def build(self, layers: LayerFactory) -> nn.Module:
+        """(N, 3, H, W) to (N, out_channels, H - kernel + 1, W - kernel + 1)."""
+        return nn.Sequential(WhiteningConv(self.kernel, self.epsilon), layers.build_activation())
 
 
 class WhiteningConv(nn.Conv2d):
-    """The whitening convolution; `fit` gives it its filters."""
+    """The whitening convolution; `init_from_images` computes its filters."""
 
-    def __init__(self, kernel: int, epsilon: float) -> None:
-        super().__init__(3, 2 * 3 * kernel**2, kernel, bias=False)
+    def __init__(self, kernel_size: int, epsilon: float) -> None:
+        super().__init__(3, 2 * 3 * kernel_size**2, kernel_size, bias=False)
         self.weight.requires_grad_(False)
         self.epsilon = epsilon
 
     @torch.no_grad()
-    def init_from_patches(self, images: Tensor) -> None:
-        """Whiten the patches of normalised images (N, 3, H, W)."""
+    def init_from_images(self, images: Tensor) -> None:
+        """Compute the filters that whiten the patches of normalised images (N, 3, H, W)."""
         side = self.kernel_size[0]
         patches = images.unfold(2, side, 1).unfold(3, side, 1).permute(0, 2, 3, 1, 4, 5)
         rows = patches.reshape(-1, 3 * side**2).double()
@@ -85,15 +87,15 @@ class WhiteningConv(nn.Conv2d):
 
 
 def init_whitening(network: nn.Module, images: Tensor) -> None:
-    """Give the layers that are made from the data what they are made from.
+    """Initialise the whitening layers from training images.
 
     Args:
-        network: the network.
-        images: (N, 3, H, W) float32, normalised training images; the first ones are used.
+        network: the network; without whitening layers nothing happens.
+        images: (N, 3, H, W) float32, normalised; the first 5000 are used.
     """
     for module in network.modules():
         if isinstance(module, WhiteningConv):
-            module.init_from_patches(images[:PATCHES_OF])
+            module.init_from_images(images[:WHITENING_IMAGES])
 
 
-AnyStem = Annotated[ConvStem | WhiteningStem, Field(discriminator="kind")]
+Stem = Annotated[ConvStem | WhiteningStem, Field(discriminator="kind")]

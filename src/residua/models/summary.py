@@ -1,4 +1,4 @@
-"""A network's layers, parameters, memory and arithmetic."""
+"""Layers, parameters, memory and arithmetic of a network."""
 
 from dataclasses import dataclass
 
@@ -10,38 +10,43 @@ MIB = 2**20
 
 
 @dataclass(frozen=True)
-class Row:
-    """One leaf module."""
+class LayerSummary:
+    """One layer: a module without children."""
 
     name: str
     kind: str
+    """The name of the module's class."""
     shape: tuple[int, ...]
-    """Of the output of one image."""
+    """Of the output for one image."""
     parameters: int
     multiply_adds: int
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a network is made of, for one image."""
+    """The layers of a network, with the sizes for one image."""
 
-    rows: tuple[Row, ...]
+    layers: tuple[LayerSummary, ...]
     parameters: int
     trainable: int
+    """Trainable parameters."""
     input_mib: float
 
     @property
     def multiply_adds(self) -> int:
         """Of one forward pass of one image, in convolutions and linear layers."""
-        return sum(row.multiply_adds for row in self.rows)
+        return sum(layer.multiply_adds for layer in self.layers)
 
     @property
     def depth(self) -> int:
-        """Convolutions outside shortcuts, and linear layers: the depth in a network's name."""
+        """The depth in a network's name: its linear layers and convolutions outside shortcuts.
+
+        Attention layers do not count.
+        """
         return sum(
-            row.kind in ("Conv2d", "Linear")
-            and not {"shortcut", "squeeze", "excite", "focus"} & set(row.name.split("."))
-            for row in self.rows
+            layer.kind in ("Conv2d", "Linear")
+            and not {"shortcut", "squeeze", "excite", "focus"} & set(layer.name.split("."))
+            for layer in self.layers
         )
 
     @property
@@ -51,53 +56,54 @@ class Summary:
 
     @property
     def activations_mib(self) -> float:
-        """Outputs of all layers in MiB of float32, counted twice for forward and backward."""
-        return 2 * sum(torch.Size(row.shape).numel() for row in self.rows) * 4 / MIB
+        """The outputs of all layers in MiB of float32, twice: for forward and backward pass."""
+        return 2 * sum(torch.Size(layer.shape).numel() for layer in self.layers) * 4 / MIB
 
 
-def summarize(network: nn.Module, size: int = 32) -> Summary:
-    """Run one blank image of `size` x `size` pixels through a network and note every layer."""
-    rows: list[Row] = []
+def summarize(network: nn.Module, image_size: int = 32) -> Summary:
+    """Run one blank image of `image_size` x `image_size` pixels and record every layer."""
+    layers: list[LayerSummary] = []
 
-    def note(name: str, module: nn.Module, output: Tensor) -> None:
-        weights = sum(parameter.numel() for parameter in module.parameters())
-        works = isinstance(module, nn.Conv2d | nn.Linear)
-        places = output[0].numel() // output.shape[1]
-        adds = module.weight[0].numel() * output.shape[1] * places if works else 0  # type: ignore[index]
-        rows.append(Row(name, type(module).__name__, tuple(output.shape[1:]), weights, adds))
+    def record(name: str, module: nn.Module, output: Tensor) -> None:
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        multiply_adds = 0
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            multiply_adds = module.weight[0].numel() * output[0].numel()
+        shape = tuple(output.shape[1:])
+        layers.append(LayerSummary(name, type(module).__name__, shape, parameters, multiply_adds))
 
     hooks = [
         module.register_forward_hook(
-            lambda module, _, output, name=name: note(name, module, output)
+            lambda module, _, output, name=name: record(name, module, output)
         )
         for name, module in network.named_modules()
         if not list(module.children()) and not isinstance(module, nn.Identity | nn.Flatten)
     ]
     training = network.training
     with torch.no_grad():
-        network.eval()(torch.zeros(1, 3, size, size))
+        network.eval()(torch.zeros(1, 3, image_size, image_size))
     network.train(training)
     for hook in hooks:
         hook.remove()
-    weights = list(network.parameters())
+    parameters = list(network.parameters())
     return Summary(
-        tuple(rows),
-        sum(weight.numel() for weight in weights),
-        sum(weight.numel() for weight in weights if weight.requires_grad),
-        3 * size * size * 4 / MIB,
+        tuple(layers),
+        sum(parameter.numel() for parameter in parameters),
+        sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        3 * image_size * image_size * 4 / MIB,
     )
 
 
-def training_flops(network: nn.Module, side: int = 32) -> int:
-    """Floating-point operations of training on one image: forward, backward, nothing else.
+def training_flops(network: nn.Module, image_size: int = 32) -> int:
+    """Floating-point operations of one training image: forward and backward pass.
 
-    Those of convolutions and matrix products, as torch counts them: a multiply-add is two.
+    Counts convolutions and matrix products, as torch does: a multiply-add is two operations.
 
     Args:
-        network: from (N, 3, side, side) to logits; it goes to the meta device.
-        side: of the images, in pixels.
+        network: from (N, 3, image_size, image_size) to logits; it is moved to the meta device.
+        image_size: side of the images, in pixels.
     """
     network = network.to("meta").train()
     with FlopCounterMode(display=False) as counter:
-        network(torch.empty(2, 3, side, side, device="meta")).sum().backward()
+        network(torch.empty(2, 3, image_size, image_size, device="meta")).sum().backward()
     return int(counter.get_total_flops()) // 2

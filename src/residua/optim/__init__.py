@@ -1,26 +1,28 @@
-"""What moves the weights."""
+"""Optimisers, weight averages, sharpness-aware minimization and the loss."""
 
 from typing import Annotated
 
 from pydantic import Field
 
+from residua.optim.adamw import AdamW
 from residua.optim.loss import CrossEntropy
 from residua.optim.muon import Muon
 from residua.optim.sam import SAM, plain_gradients
 from residua.optim.sgd import SGD
-from residua.optim.weight_average import EMA, SWA, Average, swapped_weights
+from residua.optim.weight_average import EMA, SWA, WeightAverage, swapped_weights
 
-Optimizer = Annotated[SGD | Muon, Field(discriminator="kind")]
+Optimizer = Annotated[SGD | AdamW | Muon, Field(discriminator="kind")]
 
 __all__ = [
     "EMA",
     "SAM",
     "SGD",
     "SWA",
-    "Average",
+    "AdamW",
     "CrossEntropy",
     "Muon",
     "Optimizer",
+    "WeightAverage",
     "plain_gradients",
     "swapped_weights",
 ]

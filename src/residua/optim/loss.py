@@ -1,4 +1,4 @@
-"""The loss of a batch."""
+"""The loss function."""
 
 from pydantic import Field
 from torch import Tensor
@@ -8,13 +8,13 @@ from residua.config import Config
 
 
 class CrossEntropy(Config):
-    """Cross-entropy against soft targets, smoothed (Szegedy et al., arXiv:1512.00567)."""
+    """Cross-entropy with soft targets and label smoothing (Szegedy et al., arXiv:1512.00567)."""
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """The share of every target that is spread evenly over all classes."""
+    """The part of every target that is spread evenly over all classes."""
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The mean over a batch.
+        """The mean over the batch.
 
         Args:
             logits: (N, K).

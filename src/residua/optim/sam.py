@@ -1,4 +1,4 @@
-"""How a step finds its gradients: where the weights are, or where the loss around them is worst."""
+"""Gradients of a step: at the weights, or by sharpness-aware minimization."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,25 +11,25 @@ from torch.nn.utils import get_total_norm
 from residua.config import Config
 from residua.schedules import NonNegative, TrainingProgress, value_at
 
-Gradients = Callable[[], tuple[Tensor, Tensor]]
-"""Runs the network forward and backward, the same way each time: gives loss and logits, and leaves
-gradients in the weights."""
+ComputeGradients = Callable[[], tuple[Tensor, Tensor]]
+"""Runs forward and backward pass, in the same way at each call: returns loss and logits, and
+leaves the gradients in the parameters."""
 
 
 def plain_gradients(
-    network: nn.Module, progress: TrainingProgress, gradients: Gradients
+    _network: nn.Module, _progress: TrainingProgress, compute_gradients: ComputeGradients
 ) -> tuple[Tensor, Tensor]:
-    """The gradients where the weights are: the plain step."""
-    return gradients()
+    """Compute the gradients at the weights: a step without SAM."""
+    return compute_gradients()
 
 
 class SAM(Config):
-    """The gradients where the loss is worst nearby (Foret et al., arXiv:2010.01412).
+    """Sharpness-aware minimization (Foret et al., arXiv:2010.01412).
 
-    Every step runs forward and backward twice, on the same augmented images with the same dropout:
-    at the weights, and a distance rho up the gradient from them. The optimiser moves the weights by
-    the second gradient. Normalisation statistics are updated by the first run only; loss and
-    accuracy are the first run's too.
+    Every step runs forward and backward pass twice, on the same augmented images with the same
+    dropout: at the weights, and at a distance of rho along the gradient. The optimiser updates the
+    weights with the second gradient. Loss, accuracy and running statistics of batch normalisation
+    come from the first pass.
     """
 
     kind: Literal["sam"] = "sam"
@@ -37,33 +37,38 @@ class SAM(Config):
     """The distance, in the Euclidean norm of all weights together."""
 
     def __call__(
-        self, network: nn.Module, progress: TrainingProgress, gradients: Gradients
+        self, network: nn.Module, progress: TrainingProgress, compute_gradients: ComputeGradients
     ) -> tuple[Tensor, Tensor]:
-        """Loss and logits at the weights; the gradients left in them are those of the worst place.
+        """Compute the gradients at the perturbed weights, and restore the weights.
 
-        Scaled gradients (of float16) do as well: only their direction counts.
+        Gradients that are scaled for float16 work as well: only their direction matters.
+
+        Returns:
+            Loss and logits at the original weights.
         """
-        outcome = gradients()
-        moved = {weight: weight.grad for weight in network.parameters() if weight.grad is not None}
-        own = [weight.detach().clone() for weight in moved]
-        distance = value_at(self.rho, progress) / (get_total_norm(moved.values()) + 1e-12)
+        loss_and_logits = compute_gradients()
+        gradients = {
+            weight: weight.grad for weight in network.parameters() if weight.grad is not None
+        }
+        originals = [weight.detach().clone() for weight in gradients]
+        scale = value_at(self.rho, progress) / (get_total_norm(gradients.values()) + 1e-12)
         with torch.no_grad():
-            for weight, slope in moved.items():
-                weight.addcmul_(slope, distance)
+            for weight, gradient in gradients.items():
+                weight.addcmul_(gradient, scale)
                 weight.grad = None
         try:
-            with _statistics_untouched(network):
-                gradients()
+            with frozen_bn_statistics(network):
+                compute_gradients()
         finally:
             with torch.no_grad():
-                for weight, before in zip(moved, own, strict=True):
-                    weight.copy_(before)
-        return outcome
+                for weight, original in zip(gradients, originals, strict=True):
+                    weight.copy_(original)
+        return loss_and_logits
 
 
 @contextmanager
-def _statistics_untouched(network: nn.Module) -> Iterator[None]:
-    """Batch normalisation by the batch, as in training, but with nothing kept of it."""
+def frozen_bn_statistics(network: nn.Module) -> Iterator[None]:
+    """Use batch statistics as in training, without updating the running statistics."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.track_running_stats = False

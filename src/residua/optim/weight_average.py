@@ -1,44 +1,44 @@
-"""Averages of the weights along a training, evaluated in place of the last weights."""
+"""Averages of the weights during a training, evaluated instead of the last weights."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from residua.config import Config
 from residua.schedules import Fraction, TrainingProgress, value_at
 
 
-class WeightAverage(Config):
-    """One way of averaging weights and normalisation statistics."""
+class BaseWeightAverage(Config):
+    """Base of all averages of weights and batch-norm statistics."""
 
     def build(self, network: nn.Module) -> dict[str, Tensor]:
-        """The average before the first step: the initial weights."""
+        """The average before the first step: a copy of the initial weights."""
         return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
     @abstractmethod
     def update_weight(self, progress: TrainingProgress) -> float:
-        """How much of the way the average goes towards the weights after the step of this clock."""
+        """The weight of the network's current weights in the average after this step."""
 
     @torch.no_grad()
     def update(
         self, average: dict[str, Tensor], network: nn.Module, progress: TrainingProgress
     ) -> None:
-        """Move the average towards the network's weights, in place, after the clock's step."""
+        """Update the average in place, after the optimiser step at this progress."""
         weight = self.update_weight(progress)
         if weight == 0:
             return
-        new = network.state_dict()
-        mixed = [name for name, value in new.items() if value.is_floating_point()]
-        # All at once: on a GPU, starting a kernel for each costs more than what it does.
-        old = [average[name] for name in mixed]
-        torch._foreach_lerp_(old, [new[name] for name in mixed], weight)
-        for name in new.keys() - set(mixed):
-            average[name].copy_(new[name])
+        current = network.state_dict()
+        floating = [name for name, value in current.items() if value.is_floating_point()]
+        # One call for all tensors: on a GPU, a kernel launch for each takes longer than the work.
+        averaged = [average[name] for name in floating]
+        torch._foreach_lerp_(averaged, [current[name] for name in floating], weight)
+        for name in current.keys() - set(floating):
+            average[name].copy_(current[name])
 
     def update_bn(
         self,
@@ -47,44 +47,44 @@ class WeightAverage(Config):
         batches: Iterable[Tensor],
         progress: TrainingProgress,
     ) -> None:
-        """Make a network that holds the average ready to be evaluated.
+        """Prepare the batch-norm statistics of the averaged network for evaluation.
 
         Args:
-            network: what holds the average.
-            forward: the network's function, in the recipe's precision.
-            batches: (N, 3, H, W) float32 each, augmented training images; made when asked for.
-            clock: where the training stands.
+            network: the network, with the averaged weights.
+            forward: the network's forward function, in the recipe's precision.
+            batches: augmented training images, (N, 3, H, W) float32 each; iterated if needed.
+            progress: of the training.
         """
 
 
-class EMA(WeightAverage):
-    """An exponential moving average of weights and normalisation statistics."""
+class EMA(BaseWeightAverage):
+    """Exponential moving average of weights and batch-norm statistics."""
 
     kind: Literal["ema"] = "ema"
     decay: Fraction = 0.999
-    """What the average keeps of itself at every step."""
+    """The weight of the old average at every step."""
 
     def update_weight(self, progress: TrainingProgress) -> float:
-        """The same small part at every step, or as its schedule says."""
+        """1 - decay, at every step."""
         return 1 - value_at(self.decay, progress)
 
 
-class SWA(WeightAverage):
-    """The equal average of the weights after each epoch from one on (arXiv:1803.05407).
+class SWA(BaseWeightAverage):
+    """Stochastic weight averaging: the mean of the weights after each epoch (arXiv:1803.05407).
 
-    Batch normalisation is measured anew before each evaluation, as the paper does: averaged running
-    statistics are those of networks that lie far apart, and no statistics of the network in their
-    middle. Until the first epoch of the average, the network's own weights are evaluated.
+    The batch-norm statistics are re-estimated before each evaluation, as in the paper: the mean of
+    the running statistics of distant networks does not fit the averaged network. The current
+    weights are evaluated until `start_epoch`.
     """
 
     kind: Literal["swa"] = "swa"
     start_epoch: PositiveInt
-    """The first epoch whose weights, at its end, belong to the average."""
+    """The first epoch whose final weights are part of the average."""
     bn_images: PositiveInt = 10_000
-    """Augmented training images that normalisation is measured on, in whole batches."""
+    """Augmented training images to re-estimate batch norm on, in whole batches."""
 
     def update_weight(self, progress: TrainingProgress) -> float:
-        """At an epoch's end an equal part of all so far; all of it, while it has not begun."""
+        """At the end of an epoch 1 / the number of averaged epochs (1 before the start), else 0."""
         epoch, into = divmod(progress.step + 1, progress.steps_per_epoch)
         return 0.0 if into else 1 / max(1, epoch - self.start_epoch + 1)
 
@@ -95,29 +95,31 @@ class SWA(WeightAverage):
         batches: Iterable[Tensor],
         progress: TrainingProgress,
     ) -> None:
-        """Measure batch normalisation anew, once there is more than one epoch in the average."""
+        """Re-estimate batch norm if the average contains more than one epoch."""
         if progress.epoch > self.start_epoch:
-            reestimate_bn(network, forward, _first(batches, self.bn_images))
+            reestimate_bn(network, forward, _take_images(batches, self.bn_images))
 
 
-def _kind_by_default(given: Any) -> Any:
-    """`{decay: 0.9}` means EMA: it was the only average once."""
-    return {"kind": "ema", **given} if isinstance(given, dict) else given
-
-
-Average = Annotated[EMA | SWA, Field(discriminator="kind"), BeforeValidator(_kind_by_default)]
+WeightAverage = Annotated[EMA | SWA, Field(discriminator="kind")]
 
 
 def reestimate_bn(
     network: nn.Module, forward: Callable[[Tensor], Tensor], batches: Iterable[Tensor]
 ) -> None:
-    """Give batch normalisation the mean of its statistics over some batches.
+    """Set the running statistics of batch norm to the mean of their values over some batches.
 
-    All else is in evaluation mode meanwhile: what is measured is the network that is evaluated,
-    without dropout, and nothing random is drawn.
+    All other layers are in evaluation mode meanwhile, so dropout is off and no random numbers are
+    drawn. A network without batch norm stays as it is.
+
+    Args:
+        network: the network.
+        forward: the network's forward function.
+        batches: (N, 3, H, W) each.
     """
-    training = network.training
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        return
+    training = network.training
     momenta = [norm.momentum for norm in norms]
     network.eval()
     for norm in norms:
@@ -133,25 +135,25 @@ def reestimate_bn(
         network.train(training)
 
 
-def _first(batches: Iterable[Tensor], images: int) -> Iterator[Tensor]:
-    """Whole batches up to so many images; one at least."""
-    seen = 0
+def _take_images(batches: Iterable[Tensor], count: int) -> Iterator[Tensor]:
+    """Whole batches of at most `count` images together, but at least one batch."""
+    taken = 0
     for batch in batches:
-        if seen and seen + len(batch) > images:
+        if taken and taken + len(batch) > count:
             return
-        seen += len(batch)
+        taken += len(batch)
         yield batch
 
 
 @contextmanager
 def swapped_weights(network: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
-    """The network with other weights, and its own again afterwards; no weights, no change."""
+    """Load other weights, and restore the original ones at the end; an empty dict does nothing."""
     if not weights:
         yield
         return
-    own = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    original = {name: value.detach().clone() for name, value in network.state_dict().items()}
     network.load_state_dict(weights)
     try:
         yield
     finally:
-        network.load_state_dict(own)
+        network.load_state_dict(original)

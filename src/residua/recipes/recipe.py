@@ -9,7 +9,7 @@ from residua.augment.tta import TTA
 from residua.config import Config
 from residua.data import ChannelStats, Cifar100, Data
 from residua.models import Architecture
-from residua.optim import SAM, SGD, Average, CrossEntropy, Optimizer
+from residua.optim import SAM, SGD, CrossEntropy, Optimizer, WeightAverage
 from residua.recipes.divergence import OnDivergence, Stop
 from residua.schedules import Scheduled, bounds
 
@@ -56,7 +56,7 @@ class Recipe(Config):
     """The optimiser, with its learning rate."""
     sam: SAM | None = None
     """Sharpness-aware minimization; each step takes twice the time."""
-    weight_average: Average | None = None
+    weight_average: WeightAverage | None = None
     """The average of the weights that is evaluated instead of the last weights."""
     max_grad_norm: PositiveFloat | None = None
     """The norm that the gradient of all weights together is clipped to."""

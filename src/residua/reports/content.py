@@ -151,7 +151,7 @@ def _part(name: str) -> str:
 def _layers(anatomy: Structure) -> Table:
     rows = [
         (row.name, row.kind, _shape(row.shape), count(row.parameters), count(row.multiply_adds))
-        for row in anatomy.summary.rows
+        for row in anatomy.summary.layers
     ]
     return Table(("Layer", "Kind", "Output", "Parameters", "Multiply-adds"), rows, text=3)
 

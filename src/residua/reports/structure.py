@@ -48,7 +48,7 @@ def structure(architecture: Architecture, classes: int, size: int) -> Structure:
         parts, values = [], torch.zeros(1, 3, size, size)
         for name, module in modules.items():
             values = module(values)
-            adds = sum(row.multiply_adds for row in summary.rows if _inside(row.name, name))
+            adds = sum(row.multiply_adds for row in summary.layers if _inside(row.name, name))
             weights = sum(weight.numel() for weight in module.parameters())
             parts.append(Part(name, tuple(values.shape[1:]), weights, adds))
     return Structure(tuple(parts), summary, size)

@@ -1,4 +1,4 @@
-"""Built-in recipes: one value a file, whose docstring says command, cost and expected result."""
+"""Built-in recipes, one file each; its docstring states command, cost and expected result."""
 
 import pkgutil
 from importlib import import_module
@@ -15,7 +15,7 @@ def built_in(name: str) -> Recipe:
     """The built-in recipe of this name.
 
     Raises:
-        KeyError: there is none.
+        KeyError: there is no such recipe.
     """
     if name not in names():
         raise KeyError(name)
@@ -24,5 +24,5 @@ def built_in(name: str) -> Recipe:
 
 
 def description(name: str) -> str:
-    """What the recipe's file says of it."""
+    """The docstring of a built-in recipe's file."""
     return (import_module(f"{__name__}.{name}").__doc__ or "").strip()

@@ -1,15 +1,17 @@
-"""As accurate as half an hour of one GPU allows: WRN-28-10, 36.5 M parameters. Not run yet.
+"""WRN-28-10, 36.5 M parameters, for half an hour on one GPU. Not run yet.
 
     residua train champion
 
 Cost: 150 epochs of 50,000 images at 5.24 G multiply-adds an image, each image twice (SAM): 472
-PFLOP forward and backward. Meant for a GPU that multiplies in bfloat16. Expected: nothing was
-measured; the aim is 85.5 % within 30 minutes.
+PFLOP for forward and backward pass. Meant for a GPU with bfloat16 arithmetic.
+Expected: not measured; the aim is 85.5 % within 30 minutes.
 
-WRN-28-10 under the recipe of Foret et al. (arXiv:2010.01412), who found that looking for flat
-minima and strong augmentation add up: SAM at the radius that they took for CIFAR-100, half a
-cosine, SGD with momentum. Their learnt augmentation is replaced by TrivialAugment
-(arXiv:2103.10158), which searches for nothing.
+The recipe of Foret et al. (arXiv:2010.01412) for WRN-28-10 on CIFAR-100: SAM with their rho, cosine
+learning rate, SGD with momentum. They found that SAM and strong augmentation improve accuracy
+together.
+
+Departure: TrivialAugment (arXiv:2103.10158), which needs no search, replaces their learned
+augmentation.
 """
 
 from residua.augment import Crop, Flip, TrivialAugment

@@ -1,10 +1,10 @@
-"""A small residual network on the embedded procedural set, in a minute or two on two cores.
+"""A small residual network on the procedural data set, in one or two minutes on two CPU cores.
 
     make quickstart
     residua train quickstart
 
-No data is needed: shapes100 is drawn on the spot. It shows every part of residua at work; it says
-nothing about CIFAR-100.
+No download is needed: shapes100 is generated at the start. The recipe demonstrates every part of
+residua; its accuracy says nothing about CIFAR-100.
 """
 
 from residua.augment import Crop, Flip

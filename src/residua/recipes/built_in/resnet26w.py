@@ -5,12 +5,12 @@
 Cost: 70 epochs of 50,000 images at 0.23 G multiply-adds an image.
 Expected: 62.70 % best (epoch 69), 61.97 % at epoch 70.
 
-Published: stem to 32 channels with channel dropout 0.02; basic blocks 2-4-4-2 at 32-256 with no
-activation after the addition; 3 x 3 projections; 4 x 4 max-pool; SGD 0.01, momentum 0.9, decay
-1e-5, batch 256; crop and flip; its own normalisation.
+Published: stem with 32 channels and channel dropout 0.02; basic blocks 2-4-4-2 at 32-256 without an
+activation after the addition; 3 x 3 projections; 4 x 4 max-pooling; SGD 0.01, momentum 0.9, weight
+decay 1e-5, batch size 256; crop and flip; its own normalisation.
 
 Departure: the author never switched to evaluation mode, so the published accuracies come from
-batch statistics with dropout active. Here the network is evaluated properly.
+batch statistics with active dropout. Here the network is evaluated in evaluation mode.
 """
 
 from residua.augment import Crop, Flip

@@ -5,13 +5,14 @@
 Cost: 250 epochs of 50,000 images at 1.16 G multiply-adds an image.
 Expected: the document's target, 75 %; it gives no result.
 
-Published: basic blocks 3-4-6-3 at 64-512, 3 x 3 stem, no max-pool, dropout 0.2; SGD Nesterov 0.1 /
-0.9 / 5e-4; smoothing 0.1; batch 128; OneCycle with 10 % warm-up from max/10 to max/100; crop, flip,
-random erasing p 0.5; gradient clipping at 1.0; 250 epochs; the best by validation accuracy kept.
+Published: basic blocks 3-4-6-3 at 64-512, 3 x 3 stem, no max-pooling, dropout 0.2; SGD with
+Nesterov 0.1 / 0.9 / 5e-4; label smoothing 0.1; batch size 128; OneCycle with 10 % warm-up, from
+max/10 to max/100; crop, flip, random erasing p 0.5; gradient clipping at 1.0; 250 epochs; the
+checkpoint with the best validation accuracy is kept.
 
-Decided here: the momentum cycles between 0.95 and 0.85 against the rate, as OneCycleLR does by
-default; erasing fills with the mean; initialisation by fan-out. Clearing the GPU's cache, pinned
-memory and loader workers have no counterpart: the data lives on the device.
+Decided here: the momentum cycles between 0.95 and 0.85 against the learning rate, the default of
+OneCycleLR; erasing fills with the mean; initialisation by fan-out. Clearing the GPU's cache, pinned
+memory and loader workers have no counterpart: the data stays on the device.
 """
 
 from residua.augment import Crop, Flip, RandomErasing

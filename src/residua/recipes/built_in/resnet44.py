@@ -5,14 +5,14 @@
 Cost: 100 epochs of 50,000 images at 1.46 G multiply-adds an image; published as 148 minutes.
 Expected: 80.87 % best (epoch 99), 80.57 % last; target 73 %.
 
-Published: post-activation basic blocks 5-5-5-5 at 64-512; dropout 0.3; SGD 0.1, momentum, decay
-5e-4; OneCycle (0.3 up, div 25, final div 1e4, cosine); CutMix alpha 1 at p 0.5; smoothing 0.1;
-pad-4 crop, flip, affine, one 16 x 16 hole at p 0.3; batch 128; 100 epochs.
+Published: post-activation basic blocks 5-5-5-5 at 64-512; dropout 0.3; SGD 0.1, momentum, weight
+decay 5e-4; OneCycle (0.3 up, div 25, final div 1e4, cosine); CutMix alpha 1 at p 0.5; label
+smoothing 0.1; pad-4 crop, flip, affine, one 16 x 16 hole at p 0.3; batch size 128; 100 epochs.
 
-Decided here: affine ranges (at p 0.5: shift 10 %, scale 0.85-1.15, 15 degrees, those of a sibling
+Decided here: affine ranges (at p 0.5: shift 10 %, scale 0.85-1.15, 15 degrees, as in a related
 project); the hole is filled with the mean; no Nesterov; the momentum cycles between 0.95 and 0.85
-against the rate, as the published call of OneCycleLR does by default; torch's own initialisation,
-with which the first epoch comes nearer to the published one (records/2026-11-21-resnet44).
+against the learning rate, the default of the published OneCycleLR call; torch's own initialisation,
+which matches the published first epoch better (records/2026-11-21-resnet44).
 """
 
 from residua.augment import Affine, CoarseDropout, Crop, CutMix, Flip

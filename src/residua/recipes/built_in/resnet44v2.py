@@ -5,14 +5,14 @@
 Cost: 100 epochs of 50,000 images at 0.44 G multiply-adds an image.
 Expected: run 2 of the document: 74.86 % best (epoch 99), 74.70 % last. Run 1 is resnet44v2_run1.
 
-Published: stem to 32 channels; pre-activation blocks 7-7-7-3 at 32-256; dropout 0.1 before the
-linear layer; SGD 0.1, momentum 0.9, decay 5e-4, cosine over 100 epochs; batch 128; plain
-cross-entropy; pad-4 crop and flip; its own normalisation.
+Published: stem with 32 channels; pre-activation blocks 7-7-7-3 at 32-256; dropout 0.1 before the
+linear layer; SGD 0.1, momentum 0.9, weight decay 5e-4, cosine over 100 epochs; batch size 128;
+plain cross-entropy; pad-4 crop and flip; its own normalisation.
 
-Decided here: the rate changes once an epoch; the skip always takes the activated input; torch's own
-initialisation, since the first epoch comes out as published with it and not by fan-out
-(records/2026-11-21-resnet44v2). The document says 2.7 M parameters and 44 layers; its network has
-5,941,316 and 50.
+Decided here: the learning rate changes once an epoch; the shortcut always takes the activated
+input; torch's own initialisation, which matches the published first epoch, unlike fan-out
+(records/2026-11-21-resnet44v2). The document says 2.7 M parameters and 44 layers; the network that
+it describes has 5,941,316 and 50.
 """
 
 from residua.augment import Crop, Flip

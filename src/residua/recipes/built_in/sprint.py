@@ -1,14 +1,14 @@
-"""75 % in the least time on two CPU cores, everything counted: `pocket`, wider and longer.
+"""75 % in little time on two CPU cores, evaluation included: `pocket`, wider and longer.
 
     residua train sprint
 
-Cost: 16 epochs of 50,000 images that grow from 16 to 32 pixels; meant for processors that multiply
-in bfloat16 (AVX512-BF16, AMX). Expected: 75.10 ± 0.28 % (three seeds; mirrored views
-74.67 ± 0.21 %, single views 73.62 ± 0.25 %) in 1588 ± 58 seconds,
-as records/2026-11-21-sprint has it. Not run on a GPU.
+Cost: 16 epochs of 50,000 images that grow from 16 to 32 pixels. Meant for processors with bfloat16
+arithmetic (AVX512-BF16, AMX).
+Expected: 75.10 ± 0.28 % (three seeds; with mirror images only 74.67 ± 0.21 %, without test-time
+augmentation 73.62 ± 0.25 %) in 1588 ± 58 seconds: records/2026-11-21-sprint. Not run on a GPU.
 
 `pocket` with a third more channels in its last two stages, 16 epochs instead of 9 and crops padded
-by 3 pixels. Chosen on 5,000 held-out training images: records/LOG.md says what was tried.
+by 3 pixels. Chosen on 5,000 held-out training images; records/LOG.md lists what was tried.
 """
 
 from residua.augment import AlternatingFlip, Crop
