@@ -11,35 +11,38 @@ import torch
 from residua.errors import UserError
 
 MIB = 2**20
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-"""What torch's allocators say, where they have no class of error for it."""
-NOT_DETERMINISTIC = " does not have a deterministic implementation"
+OUT_OF_MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
+"""Messages of torch's allocators that raise a plain RuntimeError."""
+NOT_DETERMINISTIC_MESSAGE = " does not have a deterministic implementation"
 
 
 def select_device(name: str) -> torch.device:
-    """The device of this name; `auto` takes the fastest there is.
+    """Return the device with this name; `auto` selects the fastest one.
 
     Raises:
-        UserError: the name means nothing, or the device is not here.
+        UserError: the name is unknown, or the device is not available.
     """
-    present = ["cpu"]
+    available = ["cpu"]
     if torch.cuda.is_available():
-        present = ["cuda", *(f"cuda:{place}" for place in range(torch.cuda.device_count())), "cpu"]
+        cuda_devices = (f"cuda:{index}" for index in range(torch.cuda.device_count()))
+        available = ["cuda", *cuda_devices, "cpu"]
     elif torch.backends.mps.is_available():
-        present = ["mps", "cpu"]
+        available = ["mps", "cpu"]
     if name == "auto":
-        return torch.device(present[0])
-    if name not in present:
-        raise UserError(f"device: there is no device {name!r} here; there are {', '.join(present)}")
+        return torch.device(available[0])
+    if name not in available:
+        raise UserError(
+            f"device: {name!r} is not available; available devices: {', '.join(available)}"
+        )
     return torch.device(name)
 
 
 def keep_freed_memory() -> None:
-    """Let glibc's allocator keep what is freed, instead of giving it back page by page.
+    """Make glibc's allocator keep freed memory instead of returning it to the system.
 
-    A training frees and allocates the same large tensors at every step; given back each time, each
-    is paid for again in page faults, which cost a CPU more than the cheap layers' arithmetic.
-    Does nothing elsewhere than on Linux with glibc. The names are those of mallopt(3).
+    A training step frees and allocates the same large tensors. If the memory was returned each
+    time, the page faults would cost more than the arithmetic of the cheap layers. The function has
+    an effect only on Linux with glibc. The parameter names are those of mallopt(3).
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -50,34 +53,36 @@ def keep_freed_memory() -> None:
 
 
 def set_deterministic(enabled: bool) -> None:
-    """Take only algorithms that give the same bits every time; or whichever is fastest.
+    """Select deterministic algorithms, or the fastest ones, for the whole process.
 
-    For the whole process. An operation that has no such algorithm then raises a RuntimeError; the
-    documentation of `torch.use_deterministic_algorithms` names them.
+    If enabled, an operation without a deterministic algorithm raises a RuntimeError; the
+    documentation of `torch.use_deterministic_algorithms` lists these operations.
     """
     if enabled:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # cuDNN's search times algorithms, so another one may win in every process.
+    # cuDNN's benchmark mode measures times, so each process may select another algorithm.
     torch.backends.cudnn.benchmark = not enabled
     torch.use_deterministic_algorithms(enabled)
 
 
 def error_advice(error: RuntimeError) -> str | None:
-    """What a user can do about an error of the device; None where it is another kind of error."""
-    said = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or any(each in said for each in OUT_OF_MEMORY):
+    """Return what the user can do about a device error; None for any other error."""
+    message = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or any(
+        known in message for known in OUT_OF_MEMORY_MESSAGES
+    ):
         return (
-            "the device is out of memory: `--gradient-accumulation 2` (or 4, 8 ...) takes each "
-            "batch through the network in parts; or lower --batch-size"
+            "the device is out of memory: `--gradient-accumulation 2` (or 4, 8 ...) splits each "
+            "batch into smaller parts; or use a smaller --batch-size"
         )
-    if NOT_DETERMINISTIC in said:
-        operation = said.partition(NOT_DETERMINISTIC)[0].split()[-1]
-        return f"deterministic: {operation} has no deterministic form on this device"
+    if NOT_DETERMINISTIC_MESSAGE in message:
+        operation = message.partition(NOT_DETERMINISTIC_MESSAGE)[0].split()[-1]
+        return f"deterministic: {operation} has no deterministic implementation on this device"
     return None
 
 
 def peak_memory(device: torch.device) -> float:
-    """The most memory held so far, in MiB: the device's, or this process's on a CPU."""
+    """Return the peak memory so far in MiB: of the GPU, or of this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MIB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -85,7 +90,7 @@ def peak_memory(device: torch.device) -> float:
 
 
 def describe_device(device: torch.device) -> str:
-    """The device in words: a GPU's name, or the number of threads."""
+    """Describe a device by the GPU's name, or by the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()

@@ -1,5 +1,8 @@
-"""What residua says when a user, not residua, has to change something."""
+"""The error that is shown to users."""
 
 
 class UserError(Exception):
-    """A mistake the user can mend, told in one clear line; the command line exits 2 with it."""
+    """A mistake that the user can fix.
+
+    The command line prints the message, which is one line, and exits with status 2.
+    """

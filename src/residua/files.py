@@ -1,4 +1,4 @@
-"""Reading and writing files: atomic writes, and bounded reads of files from strangers."""
+"""Atomic writes, and reads with size limits for untrusted files."""
 
 import os
 from pathlib import Path
@@ -8,19 +8,19 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 MAX_TEXT_BYTES = 2**26
-"""The largest text file that is read; recipes and logs are far smaller."""
+"""The largest text file that is read. Recipes and logs are far smaller."""
 MAX_NODES, MAX_DEPTH = 200_000, 40
-"""Limits of a parsed document: YAML anchors can expand a few lines to billions of values."""
+"""Limits of a parsed document. YAML anchors can expand a few lines to billions of values."""
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file completely or not at all; an existing file stays until then.
+    """Write a file completely or not at all. An existing file stays until it is replaced.
 
     The content goes to a temporary file beside the path, is synced to disk, and replaces the path.
     A symbolic link is replaced, not followed.
 
     Raises:
-        OSError: the file system refused.
+        OSError: the file cannot be written.
     """
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
@@ -38,7 +38,7 @@ def append_line(path: Path, line: str) -> None:
     """Append a line to a file and sync it to disk.
 
     Raises:
-        OSError: the file system refused, or the file is a link.
+        OSError: the file cannot be written, or it is a symbolic link.
     """
     with open_append(path) as file:
         file.write(line + "\n")
@@ -47,17 +47,17 @@ def append_line(path: Path, line: str) -> None:
 
 
 def open_append(path: Path) -> TextIO:
-    """Open a file for appending; create it if needed, and never follow a symbolic link."""
+    """Open a file for appending. Create it if needed; do not follow a symbolic link."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     return os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8")
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a text file of at most `MAX_TEXT_BYTES`.
+    """Read a file of at most `MAX_TEXT_BYTES`.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is too large.
+        OSError: the file cannot be read.
+        ValueError: the file is too large.
     """
     with path.open("rb") as file:
         content = file.read(MAX_TEXT_BYTES + 1)
@@ -69,15 +69,15 @@ def read_bytes(path: Path) -> bytes:
 def read_safetensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read the tensors (on the CPU) and the metadata of a safetensors file.
 
-    The format holds no code, and no tensor that is larger than the file.
+    The format contains no code, and no tensor can be larger than the file.
 
     Args:
         path: the file.
         max_bytes: the largest size that is read.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is larger than `max_bytes`, or not a safetensors file.
+        OSError: the file cannot be read.
+        ValueError: the file is larger than `max_bytes`, or not a safetensors file.
     """
     if path.stat().st_size > max_bytes:
         raise ValueError(f"it has more than {max_bytes:,} bytes")
@@ -93,7 +93,7 @@ def check_tree_size(tree: Any) -> Any:
     """Check a parsed document against the size and depth limits, and return it.
 
     Raises:
-        ValueError: it exceeds a limit.
+        ValueError: the document exceeds a limit.
     """
     stack, count = [(tree, 0)], 0
     while stack:

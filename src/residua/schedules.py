@@ -1,8 +1,8 @@
-"""Numbers that change while a network trains, each a pure function of the clock.
+"""Values that change during a training, as pure functions of its progress.
 
-Wherever a recipe has a `Number` it takes a plain number or one of the schedules below: that is how
-learning rates anneal, phases switch, dropout fades and images grow, with no code of their own. The
-formulae are those of `torch.optim.lr_scheduler`, to which the tests hold them.
+Wherever a recipe has a `Scheduled` value, it accepts a number or one of the schedules below. This
+covers learning rates, momentum, dropout rates and image sizes. The formulas are those of
+`torch.optim.lr_scheduler`; the tests compare with it.
 """
 
 import math
@@ -17,33 +17,38 @@ from residua.config import Config
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where a training stands."""
+    """The progress of a training, or of one phase of it."""
 
     step: int
-    """Optimiser steps taken so far."""
-    steps: int
-    """Optimiser steps of the whole training (of the phase, inside a phase)."""
+    """Optimizer steps taken so far."""
+    total_steps: int
+    """Optimizer steps of the whole training (of the phase, inside a phase)."""
     steps_per_epoch: int
     metrics: Sequence[float] = ()
     """The monitored accuracy after each finished epoch, oldest first."""
     lr_scale: float = 1.0
-    """What optimisers multiply their learning rates with: less than 1 after a roll back."""
+    """The factor of all learning rates: below 1 after a roll-back."""
 
     @property
     def epoch(self) -> int:
         """Finished epochs."""
         return self.step // self.steps_per_epoch
 
-    def elapsed(self, interval: Literal["step", "epoch"]) -> float:
-        """Epochs elapsed, in whole epochs or step by step."""
+    @property
+    def total_epochs(self) -> float:
+        """Epochs of the whole training (of the phase, inside a phase)."""
+        return self.total_steps / self.steps_per_epoch
+
+    def elapsed_epochs(self, interval: Literal["step", "epoch"]) -> float:
+        """Elapsed epochs: whole epochs, or with the fraction of the current one."""
         return float(self.epoch) if interval == "epoch" else self.step / self.steps_per_epoch
 
-    def total(self) -> float:
-        """Epochs of the whole training."""
-        return self.steps / self.steps_per_epoch
+    def elapsed_fraction(self, epochs: float | None, interval: Literal["step", "epoch"]) -> float:
+        """Elapsed epochs as a fraction of `epochs`, or of `total_epochs` if it is None."""
+        return self.elapsed_epochs(interval) / (epochs or self.total_epochs)
 
     def phase_progress(self, start: float, end: float) -> "TrainingProgress":
-        """The clock of a phase that runs from epoch `start` to epoch `end`."""
+        """The progress of a phase that runs from epoch `start` to epoch `end`."""
         first, last = (round(epoch * self.steps_per_epoch) for epoch in (start, end))
         return TrainingProgress(
             self.step - first,
@@ -54,10 +59,10 @@ class TrainingProgress:
 
 
 class OneCycle(Config):
-    """Up from `start` to `peak`, then down to `end` (Smith and Topin, arXiv:1708.07120).
+    """Rise from `start` to `peak`, then fall to `end` (Smith and Topin, arXiv:1708.07120).
 
-    `torch.optim.lr_scheduler.OneCycleLR` with start = max_lr / div_factor and end = start /
-    final_div_factor; a momentum that cycles against the rate is the same curve upside down.
+    Equals `torch.optim.lr_scheduler.OneCycleLR` with start = max_lr / div_factor and end = start /
+    final_div_factor. For a momentum that cycles inversely, set `peak` below `start`.
     """
 
     kind: Literal["one_cycle"] = "one_cycle"
@@ -65,24 +70,24 @@ class OneCycle(Config):
     peak: float
     end: float
     pct_start: float = Field(default=0.3, gt=0, lt=1)
-    """The share of all steps spent going up."""
+    """The fraction of all steps in which the value rises."""
     anneal: Literal["cosine", "linear"] = "cosine"
 
     def __call__(self, progress: TrainingProgress) -> float:
         """The value at this step."""
-        top = self.pct_start * progress.steps - 1
-        last = progress.steps - 1
-        if progress.step <= top:
-            return self._between(self.start, self.peak, progress.step / top if top else 1.0)
-        return self._between(self.peak, self.end, min(1.0, (progress.step - top) / (last - top)))
+        peak = self.pct_start * progress.total_steps - 1
+        last = progress.total_steps - 1
+        if progress.step <= peak:
+            return self._anneal(self.start, self.peak, progress.step / peak if peak else 1.0)
+        return self._anneal(self.peak, self.end, min(1.0, (progress.step - peak) / (last - peak)))
 
-    def _between(self, start: float, end: float, share: float) -> float:
+    def _anneal(self, start: float, end: float, fraction: float) -> float:
         if self.anneal == "linear":
-            return start + (end - start) * share
-        return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+            return start + (end - start) * fraction
+        return end + (start - end) / 2 * (1 + math.cos(math.pi * fraction))
 
     def bounds(self) -> tuple[float, ...]:
-        """The extremes."""
+        """Values that include the minimum and the maximum."""
         return self.start, self.peak, self.end
 
 
@@ -93,22 +98,22 @@ class Cosine(Config):
     start: float
     end: float = 0.0
     epochs: float | None = Field(default=None, gt=0)
-    """Epochs from start to end; the whole training (or phase) when left out."""
+    """Epochs from start to end; by default the whole training or phase."""
     interval: Literal["step", "epoch"] = "step"
-    """Whether the value changes every step or once an epoch."""
+    """Whether the value changes at every step or once per epoch."""
 
     def __call__(self, progress: TrainingProgress) -> float:
         """The value at this step."""
-        share = progress.elapsed(self.interval) / (self.epochs or progress.total())
-        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * share)) / 2
+        fraction = progress.elapsed_fraction(self.epochs, self.interval)
+        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * fraction)) / 2
 
     def bounds(self) -> tuple[float, ...]:
-        """The extremes."""
+        """Values that include the minimum and the maximum."""
         return self.start, self.end
 
 
 class WarmRestarts(Config):
-    """Cosines that start anew, each `t_mult` times as long as the last (arXiv:1608.03983)."""
+    """Cosine with restarts; each cycle is `t_mult` times as long as the last (arXiv:1608.03983)."""
 
     kind: Literal["warm_restarts"] = "warm_restarts"
     start: float
@@ -116,156 +121,152 @@ class WarmRestarts(Config):
     t_0: float = Field(default=10.0, gt=0)
     """Epochs of the first cycle (T_0)."""
     t_mult: float = Field(default=1.0, ge=1)
-    """What each cycle's length is multiplied with (T_mult)."""
+    """The factor of the length from one cycle to the next (T_mult)."""
     interval: Literal["step", "epoch"] = "step"
 
     def __call__(self, progress: TrainingProgress) -> float:
         """The value at this step."""
-        elapsed = progress.elapsed(self.interval)
+        elapsed = progress.elapsed_epochs(self.interval)
         if self.t_mult == 1:
             period, elapsed = self.t_0, math.fmod(elapsed, self.t_0)
         else:
-            grown = elapsed / self.t_0 * (self.t_mult - 1) + 1
-            cycle = math.floor(math.log(grown) / math.log(self.t_mult) + 1e-9)
+            growth = elapsed / self.t_0 * (self.t_mult - 1) + 1
+            cycle = math.floor(math.log(growth) / math.log(self.t_mult) + 1e-9)
             elapsed -= self.t_0 * (self.t_mult**cycle - 1) / (self.t_mult - 1)
             period = self.t_0 * self.t_mult**cycle
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * elapsed / period)) / 2
 
     def bounds(self) -> tuple[float, ...]:
-        """The extremes."""
+        """Values that include the minimum and the maximum."""
         return self.start, self.end
 
 
 class Linear(Config):
-    """A straight line from `start` to `end`, then `end`: warm-up, or decay to zero."""
+    """A straight line from `start` to `end`, constant afterwards."""
 
     kind: Literal["linear"] = "linear"
     start: float
     end: float
     epochs: float | None = Field(default=None, gt=0)
-    """Epochs from start to end; the whole training (or phase) when left out."""
+    """Epochs from start to end; by default the whole training or phase."""
     interval: Literal["step", "epoch"] = "step"
 
     def __call__(self, progress: TrainingProgress) -> float:
         """The value at this step."""
-        share = min(1.0, progress.elapsed(self.interval) / (self.epochs or progress.total()))
-        return self.start + (self.end - self.start) * share
+        fraction = min(1.0, progress.elapsed_fraction(self.epochs, self.interval))
+        return self.start + (self.end - self.start) * fraction
 
     def bounds(self) -> tuple[float, ...]:
-        """The extremes."""
+        """Values that include the minimum and the maximum."""
         return self.start, self.end
 
 
 class Exponential(Config):
-    """From `start` to `end` by the same factor at every step, then `end`: what a rate finder needs.
+    """From `start` to `end` by the same factor at every step, constant afterwards.
 
-    `torch.optim.lr_scheduler.ExponentialLR` where its gamma is the root of end / start.
+    Equals `torch.optim.lr_scheduler.ExponentialLR` with gamma = (end / start) ** (1 / steps).
     """
 
     kind: Literal["exponential"] = "exponential"
     start: float = Field(gt=0)
     end: float = Field(gt=0)
     epochs: float | None = Field(default=None, gt=0)
-    """Epochs from start to end; the whole training (or phase) when left out."""
+    """Epochs from start to end; by default the whole training or phase."""
     interval: Literal["step", "epoch"] = "step"
 
     def __call__(self, progress: TrainingProgress) -> float:
         """The value at this step."""
-        share = min(1.0, progress.elapsed(self.interval) / (self.epochs or progress.total()))
-        return self.start * math.pow(self.end / self.start, share)
+        fraction = min(1.0, progress.elapsed_fraction(self.epochs, self.interval))
+        return self.start * math.pow(self.end / self.start, fraction)
 
     def bounds(self) -> tuple[float, ...]:
-        """The extremes."""
+        """Values that include the minimum and the maximum."""
         return self.start, self.end
 
 
 class MultiStep(Config):
-    """`start`, multiplied with `gamma` at each milestone."""
+    """`start`, multiplied by `gamma` at each milestone."""
 
     kind: Literal["multi_step"] = "multi_step"
     start: float
     milestones: tuple[float, ...]
-    """In epochs."""
+    """Epochs."""
     gamma: float = Field(default=0.1, gt=0)
 
     def __call__(self, progress: TrainingProgress) -> float:
         """The value at this step."""
-        passed = sum(progress.elapsed("step") >= milestone for milestone in self.milestones)
+        passed = sum(progress.elapsed_epochs("step") >= milestone for milestone in self.milestones)
         return self.start * self.gamma**passed
 
     def bounds(self) -> tuple[float, ...]:
-        """The extremes."""
+        """Values that include the minimum and the maximum."""
         return self.start, self.start * self.gamma ** len(self.milestones)
 
 
 class Plateau(Config):
-    """`start`, multiplied with `factor` when the monitored accuracy has stopped rising.
+    """`start`, multiplied by `factor` when the monitored accuracy has stopped rising.
 
-    `torch.optim.lr_scheduler.ReduceLROnPlateau` in its "max" mode, worked out anew from the history
-    of accuracies, so that it has nothing to save and nothing to lose.
+    Equals `torch.optim.lr_scheduler.ReduceLROnPlateau` in "max" mode, but is computed from the
+    history of accuracies and therefore has no state to save.
     """
 
     kind: Literal["plateau"] = "plateau"
     start: float
     factor: float = Field(default=0.1, gt=0, lt=1)
     patience: int = Field(default=10, ge=0)
-    """Epochs without improvement that are borne."""
+    """Epochs without improvement that do not reduce the value yet."""
     threshold: float = Field(default=1e-4, ge=0)
-    """The relative improvement that counts as one."""
+    """The smallest relative increase that counts as an improvement."""
     cooldown: int = Field(default=0, ge=0)
-    """Epochs after a reduction in which bad ones are not counted."""
+    """Epochs after a reduction in which epochs without improvement are not counted."""
     min_value: float = Field(default=0.0, ge=0)
 
     def __call__(self, progress: TrainingProgress) -> float:
         """The value at this step."""
-        value, best, bad, cooling = self.start, -math.inf, 0, 0
+        value, best, bad_epochs, cooldown = self.start, -math.inf, 0, 0
         for metric in progress.metrics:
             better = metric > best * (1 + self.threshold) if best > -math.inf else True
-            best, bad = (metric, 0) if better else (best, bad + 1)
-            if cooling:
-                cooling, bad = cooling - 1, 0
-            if bad > self.patience:
-                value, bad, cooling = max(self.min_value, value * self.factor), 0, self.cooldown
+            best, bad_epochs = (metric, 0) if better else (best, bad_epochs + 1)
+            if cooldown:
+                cooldown, bad_epochs = cooldown - 1, 0
+            if bad_epochs > self.patience:
+                value = max(self.min_value, value * self.factor)
+                bad_epochs, cooldown = 0, self.cooldown
         return value
 
     def bounds(self) -> tuple[float, ...]:
-        """The extremes."""
+        """Values that include the minimum and the maximum."""
         return self.start, self.min_value
 
 
 class Phases(Config):
-    """One number or schedule after another; each runs on a clock that starts with its phase."""
+    """A sequence of numbers or schedules, each with a progress that starts with its phase."""
 
     kind: Literal["phases"] = "phases"
     boundaries: tuple[float, ...]
-    """The epochs at which one phase gives way to the next, rising."""
+    """The epochs at which the next phase starts, in increasing order."""
     values: tuple["Scheduled", ...]
-    """One for each phase: one more than `boundaries` has."""
+    """One for each phase: one more than `boundaries`."""
 
     @model_validator(mode="after")
-    def _fits(self) -> "Phases":
+    def _check(self) -> "Phases":
         if len(self.values) != len(self.boundaries) + 1:
-            raise ValueError("phases need one number more than there are epochs in `boundaries`")
-        if (
-            list(self.boundaries) != sorted(set(self.boundaries))
-            or min(self.boundaries, default=1) <= 0
-        ):
-            raise ValueError("the epochs in `boundaries` must be positive and rising")
+            raise ValueError("`values` must have one entry more than `boundaries`")
+        if list(self.boundaries) != sorted({each for each in self.boundaries if each > 0}):
+            raise ValueError("`boundaries` must be positive and increasing")
         return self
 
     def __call__(self, progress: TrainingProgress) -> float:
         """The value at this step."""
-        elapsed = progress.elapsed("step")
+        elapsed = progress.elapsed_epochs("step")
         phase = sum(elapsed >= epoch for epoch in self.boundaries)
-        start = self.boundaries[phase - 1] if phase else 0.0
-        end = (
-            self.boundaries[phase] if phase < len(self.boundaries) else max(progress.total(), start)
-        )
+        start = (0.0, *self.boundaries)[phase]
+        end = (*self.boundaries, max(progress.total_epochs, start))[phase]
         return value_at(self.values[phase], progress.phase_progress(start, end))
 
     def bounds(self) -> tuple[float, ...]:
-        """The extremes."""
-        return tuple(value for number in self.values for value in bounds(number))
+        """Values that include the minimum and the maximum."""
+        return tuple(bound for value in self.values for bound in bounds(value))
 
 
 Schedule = Annotated[
@@ -276,26 +277,26 @@ Scheduled = float | Schedule
 Phases.model_rebuild()
 
 
-def value_at(number: Scheduled, progress: TrainingProgress) -> float:
-    """What a number of a recipe is at this moment."""
-    return number if isinstance(number, float | int) else number(progress)
+def value_at(value: Scheduled, progress: TrainingProgress) -> float:
+    """Evaluate a number or schedule of a recipe."""
+    return value if isinstance(value, float | int) else value(progress)
 
 
-def bounds(number: Scheduled) -> tuple[float, ...]:
-    """Values that bound everything a number can become."""
-    return (number,) if isinstance(number, float | int) else number.bounds()
+def bounds(value: Scheduled) -> tuple[float, ...]:
+    """Values that include the minimum and the maximum of a number or schedule."""
+    return (value,) if isinstance(value, float | int) else value.bounds()
 
 
-def _within(low: float, high: float, words: str) -> AfterValidator:
-    def check(number: Scheduled) -> Scheduled:
-        if any(not low <= value <= high for value in bounds(number)):
-            raise ValueError(f"must be {words}")
-        return number
+def _in_range(low: float, high: float, description: str) -> AfterValidator:
+    def check(value: Scheduled) -> Scheduled:
+        if any(not low <= bound <= high for bound in bounds(value)):
+            raise ValueError(f"must be {description}")
+        return value
 
     return AfterValidator(check)
 
 
-NonNegative = Annotated[Scheduled, _within(0, math.inf, "0 or more")]
-Probability = Annotated[Scheduled, _within(0, 1, "between 0 and 1")]
-Fraction = Annotated[Scheduled, _within(0, 0.999, "at least 0 and below 1")]
-Level = Annotated[Scheduled, _within(0, 30, "between 0 and 30")]
+NonNegative = Annotated[Scheduled, _in_range(0, math.inf, "0 or more")]
+Probability = Annotated[Scheduled, _in_range(0, 1, "between 0 and 1")]
+Fraction = Annotated[Scheduled, _in_range(0, 0.999, "at least 0 and below 1")]
+Magnitude = Annotated[Scheduled, _in_range(0, 30, "between 0 and 30")]

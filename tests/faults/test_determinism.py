@@ -75,7 +75,7 @@ def test_an_operation_that_cannot_be_deterministic_is_named(
         return plain(self, images)
 
     monkeypatch.setattr(TrainingSession, "run", unruly)
-    with pytest.raises(UserError, match="deterministic: put_ has no deterministic form"):
+    with pytest.raises(UserError, match="deterministic: put_ has no deterministic implementation"):
         list(train(tiny(deterministic=True), tmp_path / "run"))
 
 

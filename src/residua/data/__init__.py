@@ -1,4 +1,4 @@
-"""From a data set's name to the images of each step."""
+"""Data sets, splits and the sampler that selects the images of each step."""
 
 from typing import Annotated
 
@@ -6,13 +6,13 @@ from pydantic import Field
 
 from residua.data.cifar import Cifar10, Cifar100
 from residua.data.dataset import Dataset
-from residua.data.folder import Folder
+from residua.data.folder import ImageFolder
 from residua.data.sampler import BatchSampler
 from residua.data.shapes import Shapes100
-from residua.data.split import ChannelStats, Split, Splits, channel_stats, hold_out
+from residua.data.split import ChannelStats, Split, Splits, channel_stats, stratified_split
 
-Data = Annotated[Cifar100 | Cifar10 | Folder | Shapes100, Field(discriminator="kind")]
-"""The data sets a recipe can name."""
+Data = Annotated[Cifar100 | Cifar10 | ImageFolder | Shapes100, Field(discriminator="kind")]
+"""The data sets that a recipe can use."""
 
 __all__ = [
     "BatchSampler",
@@ -21,10 +21,10 @@ __all__ = [
     "Cifar100",
     "Data",
     "Dataset",
-    "Folder",
+    "ImageFolder",
     "Shapes100",
     "Split",
     "Splits",
     "channel_stats",
-    "hold_out",
+    "stratified_split",
 ]

@@ -1,4 +1,4 @@
-"""The CIFAR archives on disk: found, verified, read."""
+"""Finding, verifying and reading the CIFAR archives on disk."""
 
 import hashlib
 import io
@@ -14,12 +14,12 @@ import torch
 from residua.data.split import Split, Splits
 from residua.errors import UserError
 
-_Batch = dict[bytes, Any]
+_Contents = dict[bytes, Any]
 
 
 @dataclass(frozen=True)
 class ArchiveFile:
-    """One file of an archive, known by its MD5."""
+    """One file of an archive and its MD5."""
 
     name: str
     md5: str
@@ -31,41 +31,41 @@ class Archive:
 
     name: str
     folder: str
-    address: str
+    url: str
     md5: str
-    """Of the .tar.gz at `address`."""
+    """Of the .tar.gz at `url`."""
     train: tuple[ArchiveFile, ...]
     test: ArchiveFile
     meta: ArchiveFile
-    labels: bytes
-    classes: bytes
-    coarse_labels: bytes | None = None
-    superclasses: bytes | None = None
+    label_key: bytes
+    class_key: bytes
+    coarse_label_key: bytes | None = None
+    superclass_key: bytes | None = None
 
     @property
-    def members(self) -> tuple[ArchiveFile, ...]:
-        """Every file the data set needs."""
+    def files(self) -> tuple[ArchiveFile, ...]:
+        """All files of the data set."""
         return (*self.train, self.test, self.meta)
 
 
 CIFAR100 = Archive(
     name="cifar100",
     folder="cifar-100-python",
-    address="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+    url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
     md5="eb9058c3a382ffc7106e4002c42a8d85",
     train=(ArchiveFile("train", "16019d7e3df5f24257cddd939b257f8d"),),
     test=ArchiveFile("test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
     meta=ArchiveFile("meta", "7973b15100ade9c7d40fb424638fde48"),
-    labels=b"fine_labels",
-    classes=b"fine_label_names",
-    coarse_labels=b"coarse_labels",
-    superclasses=b"coarse_label_names",
+    label_key=b"fine_labels",
+    class_key=b"fine_label_names",
+    coarse_label_key=b"coarse_labels",
+    superclass_key=b"coarse_label_names",
 )
 
 CIFAR10 = Archive(
     name="cifar10",
     folder="cifar-10-batches-py",
-    address="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     md5="c58f30108f718f92721af3b95e74349a",
     train=(
         ArchiveFile("data_batch_1", "c99cafc152244af753f735de768cd75f"),
@@ -76,128 +76,138 @@ CIFAR10 = Archive(
     ),
     test=ArchiveFile("test_batch", "40351d587109b95175f43aff81a1287e"),
     meta=ArchiveFile("batches.meta", "5ff9c542aee3614f3951f8cda6e48888"),
-    labels=b"labels",
-    classes=b"label_names",
+    label_key=b"labels",
+    class_key=b"label_names",
 )
 
 
 def data_root(root: Path | None = None) -> Path:
-    """Return where archives live: `root`, else $RESIDUA_DATA, else residua in the user's cache."""
-    if root is None and (given := os.environ.get("RESIDUA_DATA")):
-        root = Path(given)
+    """Return the folder of all archives: `root`, else $RESIDUA_DATA, else the user's cache."""
     if root is None:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "residua"
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "residua"
+        root = Path(os.environ.get("RESIDUA_DATA") or cache)
     return root.expanduser()
 
 
 def find(archive: Archive, root: Path) -> Path | None:
-    """Return the folder under `root`, or `root` itself, that has all the archive's files."""
+    """Return the folder that has all files of the archive: in `root`, or `root` itself."""
     for folder in (root / archive.folder, root):
-        if all((folder / member.name).is_file() for member in archive.members):
+        if all((folder / file.name).is_file() for file in archive.files):
             return folder
     return None
 
 
 @dataclass(frozen=True)
 class ChecksumResult:
-    """What verifying found of one file; `found` is None where there is no file."""
+    """The checksum of one file on disk."""
 
-    file: Path
+    path: Path
     expected: str
-    found: str | None
+    actual: str | None
+    """None if the file is missing."""
 
     @property
     def ok(self) -> bool:
-        """Whether the file is there and is the right one."""
-        return self.found == self.expected
+        """Whether the file exists and its checksum is correct."""
+        return self.actual == self.expected
 
 
 def verify(archive: Archive, root: Path) -> list[ChecksumResult]:
-    """Compare the MD5 of each file under `root` with the one it is known by."""
+    """Compare the MD5 of each file of the archive with the expected one.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
     folder = find(archive, root) or root / archive.folder
     return [
-        ChecksumResult(file, member.md5, md5(file) if file.is_file() else None)
-        for member in archive.members
-        for file in [folder / member.name]
+        ChecksumResult(path, file.md5, file_md5(path) if path.is_file() else None)
+        for file in archive.files
+        for path in [folder / file.name]
     ]
 
 
-def md5(file: Path) -> str:
-    """Return a file's MD5 in hex. Raises UserError where it cannot be read."""
+def file_md5(path: Path) -> str:
+    """Return the MD5 of a file in hex.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     try:
-        with file.open("rb") as stream:
+        with path.open("rb") as stream:
             return hashlib.file_digest(stream, _new_md5).hexdigest()
     except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from error
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
 
 
 def load(archive: Archive, root: Path) -> Splits:
-    """Read an archive's train and test images under `root`; about 1 s for CIFAR-100.
+    """Read the training and test images of an archive (about 1 s for CIFAR-100).
 
-    Raises UserError where files are missing, cannot be read or have a wrong MD5.
+    Raises:
+        UserError: a file is missing, cannot be read or has a wrong MD5.
     """
     folder = find(archive, root)
     if folder is None:
         raise UserError(
-            f"no {archive.name} in {root / archive.folder} or {root}: "
-            f"get it with `residua data get {archive.name}`"
+            f"{archive.name} is neither in {root / archive.folder} nor in {root}: "
+            f"download it with `residua data get {archive.name}`"
         )
-    meta = _unpickled(folder, archive.meta)
-    train = [_unpickled(folder, member) for member in archive.train]
-    test = [_unpickled(folder, archive.test)]
+    meta = _unpickle(folder, archive.meta)
+    train = [_unpickle(folder, file) for file in archive.train]
+    test = [_unpickle(folder, archive.test)]
     try:
         return Splits(_split(archive, meta, train), None, _split(archive, meta, test))
-    except Exception as error:  # A pickle that is no data set may hold anything in any place.
-        raise UserError(f"{folder} holds no {archive.name}: {error!r}") from None
+    except Exception as error:  # A foreign pickle may contain any type anywhere.
+        raise UserError(f"{folder} is not a {archive.name} archive: {error!r}") from None
 
 
-def _split(archive: Archive, meta: _Batch, batches: list[_Batch]) -> Split:
+def _split(archive: Archive, meta: _Contents, batches: list[_Contents]) -> Split:
     pixels = [batch[b"data"] for batch in batches]
-    # A lone batch is not concatenated: that would copy it.
+    coarse_key = archive.coarse_label_key
+    # Concatenating a single batch would copy it.
     images = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
     return Split(
         images=torch.from_numpy(images).view(-1, 3, 32, 32),
-        labels=_labels(batches, archive.labels),
-        classes=_names(meta, archive.classes),
-        coarse_labels=_labels(batches, archive.coarse_labels) if archive.coarse_labels else None,
-        superclasses=_names(meta, archive.superclasses) if archive.superclasses else (),
+        labels=_labels(batches, archive.label_key),
+        classes=_names(meta, archive.class_key),
+        coarse_labels=_labels(batches, coarse_key) if coarse_key else None,
+        superclasses=_names(meta, archive.superclass_key) if archive.superclass_key else (),
     )
 
 
-def _labels(batches: list[_Batch], key: bytes) -> torch.Tensor:
+def _labels(batches: list[_Contents], key: bytes) -> torch.Tensor:
     return torch.tensor([label for batch in batches for label in batch[key]], dtype=torch.int64)
 
 
-def _names(meta: _Batch, key: bytes) -> tuple[str, ...]:
+def _names(meta: _Contents, key: bytes) -> tuple[str, ...]:
     return tuple(name.decode() for name in meta[key])
 
 
-def _unpickled(folder: Path, member: ArchiveFile) -> _Batch:
-    """Unpickle one file, once its MD5 is seen to be right."""
-    file = folder / member.name
+def _unpickle(folder: Path, file: ArchiveFile) -> _Contents:
+    """Check the MD5 of a file, then unpickle it."""
+    path = folder / file.name
     try:
-        content = file.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from error
-    if (found := _new_md5(content).hexdigest()) != member.md5:
-        raise UserError(f"{file} is damaged: its MD5 is {found}, not {member.md5}")
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    if (actual := _new_md5(data).hexdigest()) != file.md5:
+        raise UserError(f"{path} is damaged: its MD5 is {actual}, expected {file.md5}")
     try:
-        # As bytes, not latin1, which would make text of 150 MB of pixels, and bytes of it again.
-        batch: _Batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-    except Exception as error:  # Unpickling raises almost anything.
-        raise UserError(f"{file} cannot be read: {error}") from None
-    return batch
+        # "latin1" would decode 150 MB of pixels to text and encode them again.
+        contents: _Contents = _Unpickler(io.BytesIO(data), encoding="bytes").load()
+    except Exception as error:  # Unpickling raises almost any exception.
+        raise UserError(f"{path} cannot be read: {error}") from None
+    return contents
 
 
-def _new_md5(content: bytes = b"") -> "hashlib._Hash":
-    return hashlib.md5(content, usedforsecurity=False)
+def _new_md5(data: bytes = b"") -> "hashlib._Hash":
+    return hashlib.md5(data, usedforsecurity=False)
 
 
 class _Unpickler(pickle.Unpickler):
-    """Admits arrays and nothing else: a pickle may otherwise call anything."""
+    """Allows arrays only. An unrestricted pickle can call any function."""
 
-    # Asked of an array, not imported: numpy 2 moved it, and warns of the name the pickles have.
-    _ADMITTED: ClassVar[dict[tuple[str, str], Any]] = {
+    # Not imported: numpy 2 moved `_reconstruct`, and importing the old name emits a warning.
+    _ALLOWED: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
@@ -205,6 +215,6 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return self._ADMITTED[module, name]
+            return self._ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name} has no place in an archive") from None
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in an archive") from None

@@ -1,4 +1,4 @@
-"""What every data set of a recipe has in common."""
+"""The base class of all data sets of a recipe."""
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -6,44 +6,40 @@ from dataclasses import replace
 from pydantic import Field
 
 from residua.config import Config
-from residua.data.split import Splits, hold_out
+from residua.data.split import Splits, stratified_split
 from residua.errors import UserError
 
 
 class Dataset(Config, ABC):
-    """A data set, as a recipe names it: `load` gives its images."""
+    """A data set as a recipe describes it; `load` reads its images."""
 
     holdout: int = Field(default=0, ge=0)
-    """Images held out of the training set to select by; 0 for none."""
+    """Images of the training set held out to select the best epoch; 0 for none."""
     limit: int | None = Field(default=None, ge=1)
-    """At most so many images of each split, after holding out; for quick trials."""
+    """The largest number of images in each split, applied after the holdout; for quick trials."""
 
     @property
     @abstractmethod
-    def class_count(self) -> int:
-        """The number of classes, known without reading an image."""
+    def num_classes(self) -> int:
+        """The number of classes, without reading an image."""
 
     @abstractmethod
     def read(self) -> Splits:
-        """Read the whole set, with a holdout only where the set itself comes with one."""
+        """Read all images; the holdout is None unless the data set has one of its own."""
 
     def load(self, seed: int) -> Splits:
-        """Read the set, hold out by `seed` (at least 0), then limit.
+        """Read the images, split off the holdout, then apply the limit.
 
-        Raises UserError where the data is missing or damaged, or the holdout is too large.
+        Args:
+            seed: selects the images of the holdout; at least 0.
+
+        Raises:
+            UserError: the data is missing or damaged, or the holdout is too large.
         """
         splits = self.read()
         if self.holdout:
             if splits.holdout is not None:
-                raise UserError("the data has a holdout of its own (val): leave holdout at 0")
-            train, holdout = hold_out(splits.train, self.holdout, seed)
+                raise UserError("the data set has a holdout of its own (val): use holdout 0")
+            train, holdout = stratified_split(splits.train, self.holdout, seed)
             splits = replace(splits, train=train, holdout=holdout)
-        return splits if self.limit is None else _subsample(splits, self.limit)
-
-
-def _subsample(splits: Splits, n: int) -> Splits:
-    return Splits(
-        train=splits.train.subsample(n),
-        holdout=splits.holdout and splits.holdout.subsample(n),
-        test=splits.test.subsample(n),
-    )
+        return splits if self.limit is None else splits.subsample(self.limit)

@@ -1,4 +1,4 @@
-"""Archives fetched from their official address."""
+"""Downloading the CIFAR archives."""
 
 import contextlib
 import http.client
@@ -14,187 +14,203 @@ from typing import IO
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from residua.data.archive import Archive, find, md5, verify
+from residua.data.archive import Archive, file_md5, find, verify
 from residua.errors import UserError
 
-CHUNK = 2**18
+CHUNK_SIZE = 2**18
 TIMEOUT = 30.0
-"""Seconds without a byte after which a line counts as cut."""
-MEMBER_LIMIT = 2**28
-"""Bytes: no file of a CIFAR archive comes near it."""
+"""Seconds without data after which a connection counts as lost."""
+MAX_MEMBER_SIZE = 2**28
+"""The largest file that is unpacked, in bytes. All files of the CIFAR archives are far smaller."""
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes there so far and in all, None where the server does not say."""
+"""Called with the bytes received so far and the total, None if the server does not send it."""
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """Where an archive's files are now, and whether they had been there already."""
+class FetchResult:
+    """The folder of an archive's files."""
 
     folder: Path
-    already: bool
+    cached: bool
+    """Whether the files existed before the call."""
 
 
-def silent(done: int, total: int | None) -> None:
-    """Show no progress."""
+def no_progress(received: int, total: int | None) -> None:
+    """Ignore the progress."""
 
 
 def fetch(
     archive: Archive,
     destination: Path,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     *,
-    address: str | None = None,
+    url: str | None = None,
     attempts: int = 5,
-    pause: float = 1.0,
-) -> Fetched:
-    """Put an archive's files into `destination`; do nothing where they are, and are right.
+    backoff: float = 1.0,
+) -> FetchResult:
+    """Download an archive to `destination`, unless its files are there with correct checksums.
 
-    A cut download stays as a .part file and is resumed, now (`attempts` times in a row without
-    a byte, after `pause`, 2 `pause`, ... seconds) or by the next call. Raises UserError where the
-    address cannot be had, what comes is not the archive, or the disk refuses it.
+    An interrupted download is kept as a .part file. It is resumed immediately or by the next call.
+
+    Args:
+        archive: the archive.
+        destination: the folder that holds all archives.
+        progress: called after each chunk.
+        url: replaces the archive's URL.
+        attempts: the number of consecutive attempts without new data before giving up.
+        backoff: seconds to wait after the first failure; doubled for each consecutive one.
+
+    Raises:
+        UserError: the download fails, the file is not the archive, or the disk is not writable.
     """
     folder = find(archive, destination)
-    if folder is not None and all(verdict.ok for verdict in verify(archive, destination)):
-        return Fetched(folder, already=True)
+    if folder is not None and all(result.ok for result in verify(archive, destination)):
+        return FetchResult(folder, cached=True)
     folder = destination / archive.folder
-    part = _Part(destination / f"{archive.folder}.tar.gz.part")
+    part = _PartialFile(destination / f"{archive.folder}.tar.gz.part")
     with _disk_errors(destination):
         folder.mkdir(parents=True, exist_ok=True)
-    _download(address or archive.address, part, progress, attempts, pause)
-    if (found := md5(part.path)) != archive.md5:
-        part.discard()
+    url = url or archive.url
+    _download(url, part, progress, attempts, backoff)
+    if (actual := file_md5(part.path)) != archive.md5:
+        part.delete()
         raise UserError(
-            f"what came from {address or archive.address} is not the archive (MD5 {found}, "
-            f"not {archive.md5}) and was deleted: try again"
+            f"the file from {url} is not the archive (its MD5 is {actual}, expected "
+            f"{archive.md5}) and was deleted: try again"
         )
     _extract(archive, part.path, folder)
-    part.discard()
-    return Fetched(folder, already=False)
+    part.delete()
+    return FetchResult(folder, cached=False)
 
 
 @dataclass(frozen=True)
-class _Part:
-    """What has come so far, and the server's mark of the version it is a part of."""
+class _PartialFile:
+    """The data received so far, and the HTTP validator of the version it belongs to."""
 
     path: Path
 
     @property
-    def mark(self) -> Path:
-        return self.path.with_suffix(".mark")
+    def validator_path(self) -> Path:
+        return self.path.with_suffix(".validator")
 
     @property
     def size(self) -> int:
         return self.path.stat().st_size if self.path.is_file() else 0
 
-    def discard(self) -> None:
+    def delete(self) -> None:
         self.path.unlink(missing_ok=True)
-        self.mark.unlink(missing_ok=True)
+        self.validator_path.unlink(missing_ok=True)
 
-    def request(self, address: str) -> Request:
-        """Ask for what is missing, or for all of it should the server's file have changed."""
+    def request(self, url: str) -> Request:
+        """Request the missing bytes, or all bytes if the server's file has changed."""
         headers = {"User-Agent": "residua"}
         if self.size:
             headers["Range"] = f"bytes={self.size}-"
-            if self.mark.is_file():
-                headers["If-Range"] = self.mark.read_text()
-        return Request(address, headers=headers)
+            if self.validator_path.is_file():
+                headers["If-Range"] = self.validator_path.read_text()
+        return Request(url, headers=headers)
 
-    def remember(self, headers: Message) -> None:
+    def save_validator(self, headers: Message) -> None:
         etag = headers.get("ETag", "")
-        strong = "" if etag.startswith("W/") else etag  # HTTP refuses weak ones in If-Range.
-        if mark := strong or headers.get("Last-Modified"):
-            self.mark.write_text(mark)
+        strong = "" if etag.startswith("W/") else etag  # If-Range does not accept weak ETags.
+        if validator := strong or headers.get("Last-Modified"):
+            self.validator_path.write_text(validator)
 
 
-def _download(address: str, part: _Part, progress: Progress, attempts: int, pause: float) -> None:
-    failures, reason = 0, "the line was cut"
+def _download(
+    url: str, part: _PartialFile, progress: Progress, attempts: int, backoff: float
+) -> None:
+    failures, reason = 0, "the connection was lost"
     while failures < attempts:
-        before = part.size
+        size_before = part.size
         try:
-            if _transfer(address, part, progress):
+            if _transfer(url, part, progress):
                 return
         except HTTPError as error:
-            reason = f"the server says {error.code} {error.reason}"
+            reason = f"the server answered {error.code} {error.reason}"
             if error.code < 500 and error.code not in (408, 429):
                 break
         except ValueError as error:
-            raise UserError(f"cannot download {address}: {error}") from error
+            raise UserError(f"cannot download {url}: {error}") from error
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
-        failures = failures + 1 if part.size <= before else 0
-        time.sleep(pause * 2 ** max(0, failures - 1))
-    kept = "; what came is kept, the same command resumes" if part.size else ""
-    raise UserError(f"cannot download {address}: {reason}{kept}")
+        failures = failures + 1 if part.size <= size_before else 0
+        time.sleep(backoff * 2 ** max(0, failures - 1))
+    hint = "; run the same command again to resume the download" if part.size else ""
+    raise UserError(f"cannot download {url}: {reason}{hint}")
 
 
-def _transfer(address: str, part: _Part, progress: Progress) -> bool:
-    """Make one request and keep what comes of it; whether the file is whole now."""
+def _transfer(url: str, part: _PartialFile, progress: Progress) -> bool:
+    """Make one request and store the data; return whether the file is complete."""
     try:
-        response = urlopen(part.request(address), timeout=TIMEOUT)
+        response = urlopen(part.request(url), timeout=TIMEOUT)
     except HTTPError as error:
         with error:
             if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not part.size:
                 raise
             if error.headers.get("Content-Range") == f"bytes */{part.size}":
                 return True
-        part.discard()
+        part.delete()
         return False
     with response:
-        done = part.size if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0
-        if done and not response.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
-            part.discard()
+        received = part.size if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0
+        content_range = response.headers.get("Content-Range", "")
+        if received and not content_range.startswith(f"bytes {received}-"):
+            part.delete()
             return False
         length = response.headers.get("Content-Length")
-        total = done + int(length) if length else None
+        total = received + int(length) if length else None
         with _disk_errors(part.path):
-            part.remember(response.headers)
-            stream = part.path.open("ab" if done else "wb")
+            part.save_validator(response.headers)
+            stream = part.path.open("ab" if received else "wb")
         with stream:
-            progress(done, total)
-            while chunk := response.read(CHUNK):
+            progress(received, total)
+            while chunk := response.read(CHUNK_SIZE):
                 with _disk_errors(part.path):
                     stream.write(chunk)
                     stream.flush()
-                done += len(chunk)
-                progress(done, total)
-    return total is None or done == total
+                received += len(chunk)
+                progress(received, total)
+    return total is None or received == total
 
 
-def _extract(archive: Archive, packed: Path, folder: Path) -> None:
-    """Take the members the data set needs, by their exact names, and nothing else."""
-    wanted = {f"{archive.folder}/{member.name}": member for member in archive.members}
+def _extract(archive: Archive, tar_path: Path, folder: Path) -> None:
+    """Extract the files of the data set by their exact names, and no others."""
+    missing = {f"{archive.folder}/{file.name}": file for file in archive.files}
     try:
-        with tarfile.open(packed, "r|gz") as tar:
-            for entry in tar:
-                if entry.size > MEMBER_LIMIT:
-                    raise UserError(f"{packed} has a member of {entry.size:,} bytes: too large")
-                if entry.isreg() and (member := wanted.pop(entry.name, None)):
-                    content = tar.extractfile(entry)
-                    assert content is not None  # It is a regular file.
-                    _place(content, folder / member.name, member.md5)
+        with tarfile.open(tar_path, "r|gz") as tar:
+            for member in tar:
+                if member.size > MAX_MEMBER_SIZE:
+                    raise UserError(f"{tar_path}: a member of {member.size:,} bytes is too large")
+                if member.isreg() and (file := missing.pop(member.name, None)):
+                    content = tar.extractfile(member)
+                    assert content is not None  # The member is a regular file.
+                    _write_verified(content, folder / file.name, file.md5)
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise UserError(f"cannot unpack {packed}: {error}") from error
-    if wanted:
-        raise UserError(f"{packed} lacks {', '.join(wanted)}")
+        raise UserError(f"cannot unpack {tar_path}: {error}") from error
+    if missing:
+        raise UserError(f"{tar_path} lacks {', '.join(missing)}")
 
 
-def _place(content: IO[bytes], file: Path, expected: str) -> None:
-    """Write a file beside its place, and move it there when it is seen to be right."""
-    part = file.with_name(f"{file.name}.part")
+def _write_verified(content: IO[bytes], path: Path, md5: str) -> None:
+    """Write a temporary file, check its MD5, then move it to `path`."""
+    part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as stream:
-            shutil.copyfileobj(content, stream, CHUNK)
-        if (found := md5(part)) != expected:
-            raise UserError(f"{file.name} in the archive is damaged (MD5 {found}, not {expected})")
-        part.replace(file)
+            shutil.copyfileobj(content, stream, CHUNK_SIZE)
+        if (actual := file_md5(part)) != md5:
+            raise UserError(
+                f"{path.name} in the archive is damaged: its MD5 is {actual}, expected {md5}"
+            )
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
-    """Tell a full or forbidden disk from a cut line: retrying does not mend it."""
+    """Raise disk errors as UserError, because a retry does not help as after network errors."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which images make which batch."""
+"""The sampler, which selects the images of each step."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,10 +13,14 @@ from residua.seeding import derive_seed
 
 @dataclass(frozen=True)
 class BatchSampler:
-    """The endless sequence of batches of a training: `batches[step]` says which images.
+    """The infinite sequence of batches of a training: `sampler[step]` gives image indices.
 
-    A pure function of (seed, step, rank): nothing has to be saved to resume. Each epoch is a new
-    permutation, the same on every machine. Raises UserError for batches that cannot be filled.
+    A batch is a pure function of (seed, step, rank); there is no state to save. Each epoch is a new
+    permutation, the same on every machine.
+
+    Raises:
+        UserError: the batch is larger than the training set, or smaller than the number of ranks.
+        ValueError: the rank is not below the number of ranks.
     """
 
     length: int
@@ -25,10 +29,10 @@ class BatchSampler:
     """Images in a step, over all ranks."""
     seed: int
     drop_last: bool = False
-    """What becomes of an epoch's incomplete last batch."""
+    """Whether to skip the last batch of an epoch if it is incomplete."""
     rank: int = 0
     size: int = 1
-    """Ranks in all."""
+    """The number of ranks."""
 
     def __post_init__(self) -> None:
         if self.batch_size > self.length:
@@ -44,14 +48,14 @@ class BatchSampler:
     @property
     def steps_per_epoch(self) -> int:
         """Batches in an epoch."""
-        short = not self.drop_last and self.length % self.batch_size > 0
-        return self.length // self.batch_size + short
+        incomplete = not self.drop_last and self.length % self.batch_size > 0
+        return self.length // self.batch_size + incomplete
 
     def __getitem__(self, step: int) -> Tensor:
-        """Return this rank's images of one step: places in the training set, int64 (n,).
+        """Return the indices of this rank's images of one step, int64 (n,).
 
-        The ranks take turns in the batch, so their n differ by one at most; a rank's n may be 0 in
-        a last batch that has fewer images than there are ranks.
+        Images are assigned to ranks in turn, so n differs by at most one between ranks. It may be 0
+        if the last batch has fewer images than there are ranks.
         """
         if step < 0:
             raise IndexError(f"step {step}")
@@ -64,10 +68,10 @@ class BatchSampler:
 
 @lru_cache(maxsize=2)
 def _permutation(length: int, seed: int, epoch: int) -> Tensor:
-    """Shuffle an epoch: int64 (length,), not to be written to.
+    """Return the order of the images in an epoch, int64 (length,); do not modify it.
 
-    PCG64's raw numbers stay the same in every numpy and on every machine; torch.randperm promises
-    neither.
+    The raw numbers of PCG64 are the same in all versions of numpy and on all machines, which
+    torch.randperm does not guarantee.
     """
     raw = np.random.PCG64(derive_seed(seed, "order", epoch)).random_raw(length)
     return torch.from_numpy(raw.argsort(kind="stable"))

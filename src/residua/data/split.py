@@ -1,4 +1,4 @@
-"""Labelled images in memory, and the ways to divide them."""
+"""Labelled images in memory, their statistics and stratified splits."""
 
 import hashlib
 import math
@@ -18,18 +18,19 @@ from residua.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One checksummed set of labelled images; its tensors are never written to.
+    """A set of labelled images; do not modify its tensors.
 
-    Raises ValueError where images, labels and coarse labels disagree in type or length.
+    Raises:
+        ValueError: images, labels or coarse labels have the wrong type or length.
     """
 
     images: Tensor
     """uint8 (N, 3, H, W), RGB."""
     labels: Tensor
-    """int64 (N,), places in `classes`."""
+    """int64 (N,), indices into `classes`."""
     classes: tuple[str, ...]
     coarse_labels: Tensor | None = None
-    """int64 (N,), places in `superclasses`, where the set has them."""
+    """int64 (N,), indices into `superclasses`, if the data set has them."""
     superclasses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -43,15 +44,15 @@ class Split:
         return len(self.images)
 
     def subset(self, indices: Tensor | Sequence[int]) -> "Split":
-        """Return the images at `indices` (N', int64), in that order."""
-        chosen = torch.as_tensor(indices, dtype=torch.int64)
-        coarse = None if self.coarse_labels is None else self.coarse_labels[chosen]
+        """Return the images with these indices, int64 (N',), in this order."""
+        indices = torch.as_tensor(indices, dtype=torch.int64)
+        coarse = None if self.coarse_labels is None else self.coarse_labels[indices]
         return replace(
-            self, images=self.images[chosen], labels=self.labels[chosen], coarse_labels=coarse
+            self, images=self.images[indices], labels=self.labels[indices], coarse_labels=coarse
         )
 
     def subsample(self, n: int) -> "Split":
-        """Return at most `n` images, the same each time, each class in its proportion."""
+        """Return at most `n` images, stratified by class; always the same ones."""
         return self if n >= len(self) else self.subset(stratified_sample(self.labels, n, seed=0))
 
     def to(self, device: torch.device) -> "Split":
@@ -60,7 +61,7 @@ class Split:
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256, in hex, of the bytes of the images and the labels (0.1 s for CIFAR-100)."""
+        """SHA-256 in hex of the bytes of images and labels (0.1 s for CIFAR-100)."""
         digest = hashlib.sha256()
         digest.update(self.images.cpu().contiguous().numpy().data)
         digest.update(self.labels.cpu().numpy().astype("<i8").data)
@@ -69,81 +70,92 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """What a training is given: `holdout` selects, `test` is only ever reported."""
+    """The splits of a data set."""
 
     train: Split
     holdout: Split | None
+    """Used to select the best epoch; the test set is only reported."""
     test: Split
+
+    def subsample(self, n: int) -> "Splits":
+        """Return at most `n` images of each split, stratified by class."""
+        holdout = self.holdout and self.holdout.subsample(n)
+        return Splits(self.train.subsample(n), holdout, self.test.subsample(n))
 
 
 class ChannelStats(Config):
-    """Mean and population standard deviation of each channel, in units of [0, 1]."""
+    """Mean and population standard deviation of each channel, for values in [0, 1]."""
 
     mean: tuple[float, float, float]
     std: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat]
-    """A deviation of 0, of a channel that never varies, counts as 1 when images are normalised."""
+    """A value of 0 (a constant channel) counts as 1 in normalisation."""
 
 
 def channel_stats(split: Split) -> ChannelStats:
-    """Return the exact statistics of the split's channels, from integer counts of the 256 values.
+    """Compute the exact channel statistics of a split from its histogram.
 
-    A channel that never varies has a std of 0. Not cached: 0.2 s for CIFAR-100, hardly more than
-    the checksum that would key a cache. Raises ValueError for a split without images.
+    Not cached: it takes 0.2 s for CIFAR-100, little more than the checksum for a cache key.
+
+    Raises:
+        ValueError: the split is empty.
     """
     if len(split) == 0:
         raise ValueError("a split without images has no statistics")
-    red, green, blue = (_moments(split.images[:, channel]) for channel in range(3))
+    red, green, blue = (_mean_std(split.images[:, channel]) for channel in range(3))
     return ChannelStats(mean=(red[0], green[0], blue[0]), std=(red[1], green[1], blue[1]))
 
 
-def _moments(values: Tensor) -> tuple[float, float]:
-    """Return mean and std of uint8 values in units of [0, 1]; Python's integers do not round."""
-    counts = torch.bincount(values.reshape(-1), minlength=256).tolist()
-    number = sum(counts)
-    first = sum(value * count for value, count in enumerate(counts))
-    second = sum(value * value * count for value, count in enumerate(counts))
-    return first / (255 * number), math.sqrt(number * second - first * first) / (255 * number)
+def _mean_std(values: Tensor) -> tuple[float, float]:
+    """Return mean and std of uint8 values / 255, from sums in exact integers."""
+    histogram = torch.bincount(values.reshape(-1), minlength=256).tolist()
+    n = sum(histogram)
+    total = sum(value * count for value, count in enumerate(histogram))
+    squares = sum(value * value * count for value, count in enumerate(histogram))
+    return total / (255 * n), math.sqrt(n * squares - total * total) / (255 * n)
 
 
-def hold_out(split: Split, size: int, seed: int) -> tuple[Split, Split]:
-    """Divide a split into (the rest to train on, `size` images held out).
+def stratified_split(split: Split, size: int, seed: int) -> tuple[Split, Split]:
+    """Divide a split into (the remaining images, `size` images held out).
 
-    The holdout has each class in its proportion, to within one image; it depends on the labels,
-    `size` and `seed` (at least 0) alone. Both parts keep the order of the images.
-    Raises UserError where one part would be empty.
+    The proportion of each class in the holdout is correct to within one image. The selection
+    depends only on the labels, `size` and `seed` (at least 0). Both parts keep the order of images.
+
+    Raises:
+        UserError: one of the parts would be empty.
     """
     if not 1 <= size < len(split):
         raise UserError(
             f"a holdout of {size:,} of {len(split):,} images leaves nothing to "
             + ("hold out" if size < 1 else "train on")
         )
-    chosen = stratified_sample(split.labels, size, seed)
-    rest = torch.ones(len(split), dtype=torch.bool)
-    rest[chosen] = False
-    return split.subset(rest.nonzero().flatten()), split.subset(chosen)
+    held_out = stratified_sample(split.labels, size, seed)
+    remaining = torch.ones(len(split), dtype=torch.bool)
+    remaining[held_out] = False
+    return split.subset(remaining.nonzero().flatten()), split.subset(held_out)
 
 
 def stratified_sample(labels: Tensor, size: int, seed: int) -> Tensor:
-    """Choose `size` of the labelled images: their places, int64 (size,), ascending.
+    """Draw a stratified sample of labelled images: indices, int64 (size,), ascending.
 
-    Each class gets its share by the largest remainder (Hamilton's method), so within one image of
-    proportion; lots decide between equal remainders. Drawn from PCG64's raw numbers, which, unlike
-    the distributions built on them, numpy keeps for ever.
+    The largest remainder method (Hamilton) allocates the sample to classes, to within one image of
+    proportion; equal remainders are ordered at random. Only raw numbers of PCG64 are used: unlike
+    numpy's distributions, they are the same in all versions.
     """
-    stream = np.random.PCG64(seed)
-    found, inverse, counts = np.unique(labels.numpy(), return_inverse=True, return_counts=True)
-    shares = _shares(counts, size, lots=stream.random_raw(len(found)))
-    order = np.lexsort((stream.random_raw(len(labels)), inverse))
-    place_in_class = np.arange(len(labels), dtype=np.int64) - np.repeat(
-        np.cumsum(counts) - counts, counts
-    )
-    chosen = order[place_in_class < shares[inverse[order]]]
-    return torch.from_numpy(np.sort(chosen))
+    generator = np.random.PCG64(seed)
+    classes, inverse, counts = np.unique(labels.numpy(), return_inverse=True, return_counts=True)
+    sizes = _allocate(counts, size, tie_breakers=generator.random_raw(len(classes)))
+    order = np.lexsort((generator.random_raw(len(labels)), inverse))
+    starts = np.cumsum(counts) - counts
+    rank_in_class = np.arange(len(labels), dtype=np.int64) - np.repeat(starts, counts)
+    sample = order[rank_in_class < sizes[inverse[order]]]
+    return torch.from_numpy(np.sort(sample))
 
 
-def _shares(counts: NDArray[np.int64], size: int, lots: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Share `size` out over classes of `counts` images by the largest remainder."""
-    shares, remainders = np.divmod(counts * size, counts.sum())
-    largest = np.lexsort((lots, -remainders))[: size - shares.sum()]
-    shares[largest] += 1
-    return shares
+def _allocate(
+    counts: NDArray[np.int64], size: int, tie_breakers: NDArray[np.uint64]
+) -> NDArray[np.int64]:
+    """Allocate `size` to classes with these counts by the largest remainder method."""
+    sizes, remainders = np.divmod(counts * size, counts.sum())
+    largest = np.lexsort((tie_breakers, -remainders))[: size - sizes.sum()]
+    sizes[largest] += 1
+    return sizes

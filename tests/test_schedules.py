@@ -1,4 +1,4 @@
-"""Schedules against torch.optim.lr_scheduler, along whole trainings."""
+"""Schedules, compared with torch.optim.lr_scheduler at every step of a training."""
 
 import math
 from collections.abc import Callable
@@ -22,35 +22,37 @@ from residua.schedules import (
     Scheduled,
     TrainingProgress,
     WarmRestarts,
+    bounds,
     value_at,
 )
 
-EPOCHS, PER_EPOCH = 12, 7
-Make = Callable[[torch.optim.Optimizer], reference.LRScheduler]
+EPOCHS, STEPS_PER_EPOCH = 12, 7
+STEPS = EPOCHS * STEPS_PER_EPOCH
+MakeScheduler = Callable[[torch.optim.Optimizer], reference.LRScheduler]
 
 
 def optimizer(lr: float = 0.1) -> torch.optim.Optimizer:
     return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr, momentum=0.9)
 
 
-def by_torch(make: Make, key: str, per: str) -> list[float]:
-    """The value at every step of a training, stepped once a step or once an epoch."""
-    moved = optimizer()
-    scheduler, values = make(moved), []
-    for step in range(EPOCHS * PER_EPOCH):
-        values.append(moved.param_groups[0][key])
-        moved.step()
-        if per == "step" or (step + 1) % PER_EPOCH == 0:
+def torch_values(make_scheduler: MakeScheduler, key: str, interval: str) -> list[float]:
+    """The value of torch's scheduler at every step of a training."""
+    sgd = optimizer()
+    scheduler, values = make_scheduler(sgd), []
+    for step in range(STEPS):
+        values.append(sgd.param_groups[0][key])
+        sgd.step()
+        if interval == "step" or (step + 1) % STEPS_PER_EPOCH == 0:
             scheduler.step()
     return values
 
 
-def by_us(number: Scheduled) -> list[float]:
-    steps = EPOCHS * PER_EPOCH
-    return [value_at(number, TrainingProgress(step, steps, PER_EPOCH)) for step in range(steps)]
+def our_values(schedule: Scheduled) -> list[float]:
+    return [
+        value_at(schedule, TrainingProgress(step, STEPS, STEPS_PER_EPOCH)) for step in range(STEPS)
+    ]
 
 
-STEPS = EPOCHS * PER_EPOCH
 CASES = [
     (
         OneCycle(start=0.1 / 25, peak=0.1, end=0.1 / 25 / 1e4),
@@ -92,7 +94,7 @@ CASES = [
     ),
     (
         WarmRestarts(start=0.1, end=0.001, t_0=3),
-        lambda o: reference.CosineAnnealingWarmRestarts(o, 3 * PER_EPOCH, eta_min=0.001),
+        lambda o: reference.CosineAnnealingWarmRestarts(o, 3 * STEPS_PER_EPOCH, eta_min=0.001),
         "lr",
         "step",
     ),
@@ -103,7 +105,7 @@ CASES = [
         "epoch",
     ),
     (
-        MultiStep(start=0.1, milestones=(4, 9), factor=0.2),
+        MultiStep(start=0.1, milestones=(4, 9), gamma=0.2),
         lambda o: reference.MultiStepLR(o, [4, 9], 0.2),
         "lr",
         "epoch",
@@ -116,7 +118,7 @@ CASES = [
     ),
     (
         Linear(start=0.01, end=0.1, epochs=5),
-        lambda o: reference.LinearLR(o, 0.1, 1.0, 5 * PER_EPOCH),
+        lambda o: reference.LinearLR(o, 0.1, 1.0, 5 * STEPS_PER_EPOCH),
         "lr",
         "step",
     ),
@@ -125,10 +127,10 @@ CASES = [
         lambda o: reference.SequentialLR(
             o,
             [
-                reference.LinearLR(o, 0.1, 1.0, 2 * PER_EPOCH),
-                reference.CosineAnnealingLR(o, STEPS - 2 * PER_EPOCH),
+                reference.LinearLR(o, 0.1, 1.0, 2 * STEPS_PER_EPOCH),
+                reference.CosineAnnealingLR(o, STEPS - 2 * STEPS_PER_EPOCH),
             ],
-            [2 * PER_EPOCH],
+            [2 * STEPS_PER_EPOCH],
         ),
         "lr",
         "step",
@@ -137,9 +139,11 @@ CASES = [
 
 
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")
-@pytest.mark.parametrize(("ours", "theirs", "key", "per"), CASES)
-def test_equals_torch_at_every_step(ours: Scheduled, theirs: Make, key: str, per: str) -> None:
-    assert by_us(ours) == pytest.approx(by_torch(theirs, key, per), abs=1e-7)
+@pytest.mark.parametrize(("ours", "theirs", "key", "interval"), CASES)
+def test_matches_torch_at_every_step(
+    ours: Scheduled, theirs: MakeScheduler, key: str, interval: str
+) -> None:
+    assert our_values(ours) == pytest.approx(torch_values(theirs, key, interval), abs=1e-7)
 
 
 @given(
@@ -147,57 +151,59 @@ def test_equals_torch_at_every_step(ours: Scheduled, theirs: Make, key: str, per
     patience=st.integers(0, 4),
     cooldown=st.integers(0, 3),
 )
-def test_plateau_equals_torch(metrics: list[float], patience: int, cooldown: int) -> None:
-    moved = optimizer()
+def test_plateau_matches_torch(metrics: list[float], patience: int, cooldown: int) -> None:
+    sgd = optimizer()
     theirs = reference.ReduceLROnPlateau(
-        moved, "max", 0.5, patience, cooldown=cooldown, min_lr=0.01, eps=0
+        sgd, "max", 0.5, patience, cooldown=cooldown, min_lr=0.01, eps=0
     )
     for metric in metrics:
         theirs.step(metric)
     ours = Plateau(start=0.1, factor=0.5, patience=patience, cooldown=cooldown, min_value=0.01)
     value = value_at(ours, TrainingProgress(len(metrics), 100, 1, metrics))
-    assert value == pytest.approx(moved.param_groups[0]["lr"], abs=1e-9)
+    assert value == pytest.approx(sgd.param_groups[0]["lr"], abs=1e-9)
 
 
-@given(step=st.integers(0, 99), per_epoch=st.integers(1, 10))
-def test_schedules_stay_between_their_extremes(step: int, per_epoch: int) -> None:
-    progress = TrainingProgress(step, 100, per_epoch)
+@given(step=st.integers(0, 99), steps_per_epoch=st.integers(1, 10))
+def test_values_stay_within_bounds(step: int, steps_per_epoch: int) -> None:
+    progress = TrainingProgress(step, 100, steps_per_epoch)
     for ours, *_ in CASES:
-        low, high = min(ours.values()), max(ours.values())
+        low, high = min(bounds(ours)), max(bounds(ours))
         assert low - 1e-12 <= value_at(ours, progress) <= high + 1e-12
 
 
-def test_phases_switch_exactly_after_their_epoch() -> None:
-    number = Phases(boundaries=(3, 5), values=(0.3, 0.2, 0.1))
-    values = by_us(number)
-    assert values[3 * PER_EPOCH - 1] == 0.3
-    assert values[3 * PER_EPOCH] == 0.2
-    assert values[5 * PER_EPOCH] == 0.1
+def test_phases_change_at_their_boundaries() -> None:
+    schedule = Phases(boundaries=(3, 5), values=(0.3, 0.2, 0.1))
+    values = our_values(schedule)
+    assert values[3 * STEPS_PER_EPOCH - 1] == 0.3
+    assert values[3 * STEPS_PER_EPOCH] == 0.2
+    assert values[5 * STEPS_PER_EPOCH] == 0.1
 
 
-def test_plateau_in_a_phase_sees_that_phase_only() -> None:
-    number = Phases(boundaries=(3,), values=(1.0, Plateau(start=1.0, factor=0.5, patience=0)))
+def test_plateau_in_a_phase_uses_the_metrics_of_that_phase() -> None:
+    schedule = Phases(boundaries=(3,), values=(1.0, Plateau(start=1.0, factor=0.5, patience=0)))
     metrics = [90.0, 91.0, 92.0, 50.0, 60.0]
-    assert value_at(number, TrainingProgress(5, 10, 1, metrics)) == 1.0
-    assert value_at(number, TrainingProgress(6, 10, 1, [*metrics, 55.0])) == 0.5
+    assert value_at(schedule, TrainingProgress(5, 10, 1, metrics)) == 1.0
+    assert value_at(schedule, TrainingProgress(6, 10, 1, [*metrics, 55.0])) == 0.5
 
 
-def test_numbers_out_of_range_are_refused_inside_schedules_too() -> None:
+def test_values_out_of_range_are_rejected_inside_schedules() -> None:
     probability = TypeAdapter[Scheduled](Probability)
     assert probability.validate_python("1e-3") == 1e-3
-    for wrong in (1.5, {"kind": "cosine", "start": 2}, {"kind": "linear", "start": 0, "end": -1}):
+    for invalid in (1.5, {"kind": "cosine", "start": 2}, {"kind": "linear", "start": 0, "end": -1}):
         with pytest.raises(ValidationError, match="between 0 and 1"):
-            probability.validate_python(wrong)
+            probability.validate_python(invalid)
 
 
-def test_phases_must_fit() -> None:
-    with pytest.raises(ValidationError, match="one number more"):
+def test_phases_with_invalid_boundaries_are_rejected() -> None:
+    with pytest.raises(ValidationError, match="one entry more"):
         Phases(boundaries=(3,), values=(1.0,))
-    with pytest.raises(ValidationError, match="rising"):
+    with pytest.raises(ValidationError, match="positive and increasing"):
         Phases(boundaries=(3, 3), values=(1.0, 2.0, 3.0))
+    with pytest.raises(ValidationError, match="positive and increasing"):
+        Phases(boundaries=(0, 3), values=(1.0, 2.0, 3.0))
 
 
-def test_one_cycle_of_few_steps_is_finite() -> None:
+def test_one_cycle_with_few_steps_is_finite() -> None:
     for steps in range(1, 8):
         for step in range(steps):
             cycle = OneCycle(start=0.01, peak=0.1, end=0.001)
