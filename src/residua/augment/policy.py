@@ -11,7 +11,7 @@ from torch import Tensor
 from residua.augment import color_ops
 from residua.augment.base import BatchRandom, ColorOp, Operation
 from residua.augment.geometric import Geometric, Padding, compose
-from residua.schedules import Level
+from residua.schedules import Magnitude
 
 GEOMETRIC_OPS = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
 COLOR_OPS: tuple[color_ops.ColorFunction, ...] = (
@@ -156,7 +156,7 @@ class RandAugment(Policy):
     ranges: ClassVar[Ranges] = Ranges(0.3, 150 / 331, 30.0, 0.9, 4)
     number: PositiveInt = 2
     """Operations for each image (the paper's N)."""
-    magnitude: Level = 9
+    magnitude: Magnitude = 9
     """From 0, nothing, to 30, the full ranges (the paper's M)."""
 
     def strengths(self, draw: BatchRandom) -> Tensor:

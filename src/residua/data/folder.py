@@ -61,7 +61,7 @@ class ImageFolder(Dataset):
         splits = {
             name: self._decode(listing.relabelled(classes)) for name, listing in listings.items()
         }
-        test = splits.pop("test", None) or splits.pop("val")
+        test = splits.pop("test" if "test" in splits else "val")
         return Splits(splits["train"], splits.get("val"), test)
 
     def _decode(self, listing: "_FileList") -> Split:
