@@ -31,7 +31,7 @@ def kept(tmp_path: Path) -> Path:
 def test_reproduce_goes_on_where_it_stopped(kept: Path) -> None:
     run = Run.open(kept / "home/quickstart-seed-0")
     assert (run.recipe.epochs, run.recipe.data.limit) == (10, 32)
-    assert [record["epoch"] for record in run.log] == [1]
+    assert [record.epoch for record in run.log] == [1]
     main = script("reproduce")["main"]
     main(["quickstart", "--home", str(kept / "home"), "--minutes", "0"])
     assert len(run.log) == 1

@@ -14,7 +14,8 @@ import pytest
 from residua.cli import main
 from residua.cli.console import show
 from residua.recipes.recipe import Recipe
-from residua.training.loop import Event, StepFinished, train
+from residua.training.events import Event, StepFinished
+from residua.training.loop import train
 
 SMALL = [
     "--epochs", "2", "--data.train", "200", "--data.test", "100", "--device", "cpu",

@@ -33,7 +33,7 @@ def test_rates_rise_by_one_factor_and_the_loss_falls_before_it_turns(tiny: Tiny)
 
 def test_an_average_has_no_part_in_the_search(tiny: Tiny) -> None:
     plain = find_lr(tiny(), steps=4)
-    assert find_lr(tiny(average={"decay": 0.9}), steps=4) == plain
+    assert find_lr(tiny(weight_average={"kind": "ema", "decay": 0.9}), steps=4) == plain
 
 
 def test_a_diverging_loss_ends_the_search(tiny: Tiny) -> None:

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from residua.recipes.loading import parse_recipe
-from residua.training.loop import StepFinished, resume, train
+from residua.training.events import StepFinished
+from residua.training.loop import resume, train
 
 
 def main(run: str, recipe: str | None = None) -> None:

@@ -19,7 +19,7 @@ from residua.recipes.loading import parse_recipe, resolve
 from residua.recipes.recipe import Recipe
 from residua.runs import artifacts as artifacts
 from residua.runs.run import Run
-from residua.training.session import build_session
+from residua.training.session import build_training
 from residua.training.state import TrainingState, _digest
 
 HOME = Path(tempfile.mkdtemp(prefix="residua-fuzz-"))
@@ -45,7 +45,7 @@ TINY = {
 
 @functools.cache
 def state() -> TrainingState:
-    return build_session(parse_recipe(TINY))[1]
+    return build_training(parse_recipe(TINY))[1]
 
 
 @functools.cache
@@ -117,8 +117,8 @@ def log(content: bytes) -> None:
     (run().path / "log.jsonl").write_bytes(content)
     with suppress(UserError):
         for record in run().log:
-            assert record["epoch"] > 0
-            assert 0 <= record["train_accuracy"] <= 100
+            assert record.epoch > 0
+            assert 0 <= record.train_accuracy <= 100
 
 
 def facts(content: bytes) -> None:

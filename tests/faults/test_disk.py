@@ -22,7 +22,8 @@ from residua.errors import UserError
 from residua.recipes.recipe import Recipe
 from residua.runs.artifacts import filters
 from residua.runs.run import Run
-from residua.training.loop import EpochFinished, Finished, Started, StepFinished, resume, train
+from residua.training.events import EpochFinished, Finished, Started, StepFinished
+from residua.training.loop import resume, train
 
 Tiny = Callable[..., Recipe]
 
@@ -70,7 +71,7 @@ def test_a_full_disk_ends_in_one_line_and_loses_nothing(
     place.mkdir()
     with disk(place) as fill, pytest.raises(UserError) as caught:  # noqa: PT012
         for event in train(tiny(epochs=4), place / "run"):
-            if isinstance(event, EpochFinished) and event.record["epoch"] == 2:
+            if isinstance(event, EpochFinished) and event.record.epoch == 2:
                 fill()
     said = str(caught.value)
     assert f"the run {place}/run cannot be written: " in said
@@ -181,7 +182,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_taken(
     list(train(recipe, tmp_path / "whole"))
     run = tmp_path / "run"
     list(train(recipe, run, lambda progress: progress.epoch >= 2))
-    last = Run.open(run).saved[-1]
+    last = Run.open(run).checkpoints[-1]
     damage(last)
     with pytest.warns(UserWarning, match=rf"{last.name} is damaged.*the checkpoint before it is"):
         events = list(resume(run))
@@ -210,7 +211,7 @@ def test_without_a_sound_checkpoint_nothing_is_overwritten(tiny: Tiny, tmp_path:
     run = tmp_path / "run"
     list(train(tiny(), run, lambda progress: progress.step >= 6))
     log = (run / "log.jsonl").read_bytes()
-    for checkpoint in Run.open(run).saved:
+    for checkpoint in Run.open(run).checkpoints:
         cut(checkpoint)
     with pytest.warns(UserWarning, match="damaged"), pytest.raises(UserError, match="none of 3"):
         list(resume(run))
@@ -256,7 +257,7 @@ def test_a_torn_last_line_of_the_log_is_passed_over(tiny: Tiny, tmp_path: Path) 
     whole = log.read_bytes()
     for torn in (b'{"epoch": 3, "st', b"\x00" * 300, '{"é'.encode()[:-1], whole.splitlines()[1]):
         log.write_bytes(whole + torn)
-        assert [record["epoch"] for record in Run.open(run).log] == [1, 2]
+        assert [record.epoch for record in Run.open(run).log] == [1, 2]
     list(resume(run))
     assert_equal_runs(tmp_path / "whole", run)
 
@@ -347,12 +348,12 @@ def test_a_clock_that_goes_backwards_changes_nothing(
     for stop in (5, 10):
         begin = resume if run.exists() else (lambda *words: train(tiny(epochs=4), *words))
         list(begin(run, lambda progress, stop=stop: progress.step >= stop))
-        for place, checkpoint in enumerate(Run.open(run).saved):
+        for place, checkpoint in enumerate(Run.open(run).checkpoints):
             os.utime(checkpoint, (1e9 - 3600 * place,) * 2)
     assert Run.open(run).step == 10
     list(resume(run))
     assert_equal_runs(tmp_path / "whole", run)
-    assert all(record["seconds"] > 0 for record in Run.open(run).log)
+    assert all(record.seconds > 0 for record in Run.open(run).log)
 
 
 def test_nothing_goes_by_the_time_of_day() -> None:
@@ -375,7 +376,7 @@ def test_checkpoints_tell_their_contents_not_only_their_size(tiny: Tiny, tmp_pat
     """A damage that safetensors itself does not see."""
     run = tmp_path / "run"
     list(train(tiny(), run, lambda progress: progress.epoch >= 1))
-    last = Run.open(run).saved[-1]
+    last = Run.open(run).checkpoints[-1]
     content = last.read_bytes()
     last.write_bytes(content.replace(b'\\"step\\": 4', b'\\"step\\": 5'))
     with pytest.warns(UserWarning, match="do not match its checksum"):

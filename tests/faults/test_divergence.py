@@ -17,19 +17,16 @@ from residua.errors import UserError
 from residua.recipes.recipe import Recipe
 from residua.runs.run import Run
 from residua.schedules import TrainingProgress
-from residua.training.loop import (
+from residua.training.events import (
     EpochFinished,
     Finished,
     RolledBack,
     Started,
     StepFinished,
     Stopped,
-    resume,
-    step,
-    train,
 )
-from residua.training.loop import loop as training
-from residua.training.session import TrainingSession, build_session
+from residua.training.loop import resume, step, train
+from residua.training.session import TrainingSession, build_training
 from residua.training.state import TrainingState, read
 
 Tiny = Callable[..., Recipe]
@@ -52,7 +49,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tiny: Tiny, tmp_path: Path
     rates = {"kind": "phases", "boundaries": [1], "values": [0.1, 1e20]}
     with pytest.raises(UserError, match=r"not finite in epoch 2: lower .* roll_back"):
         list(train(tiny(optimizer__lr=rates), run))
-    assert [record["epoch"] for record in Run.open(run).log] == [1]
+    assert [record.epoch for record in Run.open(run).log] == [1]
     assert Run.open(run).step == 4
     with pytest.raises(UserError, match="not finite in epoch 2"):
         list(resume(run))
@@ -68,7 +65,7 @@ def test_a_training_rolls_back_and_goes_on_with_a_lower_rate(tiny: Tiny, tmp_pat
     assert "not finite in epoch 3" in backs[0].reason
     log = Run.open(tmp_path / "run").log
     assert [record.get("rollbacks", 0) for record in log] == [0, 0, 2, 2]
-    assert [record["lr"] for record in log] == [0.1, 0.1, pytest.approx(0.01), pytest.approx(0.01)]
+    assert [record.lr for record in log] == [0.1, 0.1, pytest.approx(0.01), pytest.approx(0.01)]
     assert isinstance(events[-1], Finished)
     assert events[-1].result["rollbacks"] == 2
 
@@ -191,7 +188,7 @@ def test_gradients_that_overflow_in_float16_are_left_out_and_no_divergence(
 ) -> None:
     recipe = tiny(precision="float16", optimizer={"kind": kind}, max_grad_norm=1.0)
     with scaled(2.0**127, monkeypatch):
-        session, state = build_session(recipe)
+        session, state = build_training(recipe)
         before = {name: value.clone() for name, value in state.network.named_parameters()}
         step(session, state)
         assert state.skipped_steps == 1, "this scale overflows"
@@ -203,7 +200,7 @@ def test_gradients_that_overflow_in_float16_are_left_out_and_no_divergence(
     assert isinstance(end, Finished)
     log = Run.open(tmp_path / "run").log
     assert log[-1]["train_loss"] < log[0]["train_loss"]
-    _, rest = read(Run.open(tmp_path / "run").saved[-1])
+    _, rest = read(Run.open(tmp_path / "run").checkpoints[-1])
     assert json.loads(rest)["scaler"]["scale"] < 2.0**19, "something overflowed on the way"
 
 
@@ -219,7 +216,7 @@ def test_an_epoch_that_overflows_whole_is_warned_of(
 
 
 def test_steps_left_out_do_not_count_in_the_mean_gradient(tiny: Tiny, tmp_path: Path) -> None:
-    _, state = build_session(tiny(precision="float16"))
+    _, state = build_training(tiny(precision="float16"))
     one = torch.tensor(1.0)
     state.count(one, one, 10, torch.tensor([3.0, 4.0, 0.0, 0.0]))
     state.count(one, one, 10, torch.tensor([float("inf"), 4.0, 0.0, 0.0]))
@@ -272,7 +269,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(parts: int, tiny: Ti
             loss__label_smoothing=0.1,
             max_grad_norm=1.0,
         )
-        session, state = build_session(recipe)
+        session, state = build_training(recipe)
         without_statistics(state.network)
         losses = [float(step(session, state)) for _ in range(5)]
         outcomes.append((losses, state.tally, list(state.network.parameters())))
@@ -293,7 +290,7 @@ def test_accumulation_takes_parts_through_the_network(
         return plain(self, images)
 
     monkeypatch.setattr(TrainingSession, "run", noted)
-    session, state = build_session(tiny(gradient_accumulation=5))
+    session, state = build_training(tiny(gradient_accumulation=5))
     step(session, state)
     assert sizes == [13, 13, 13, 13, 12]
 
@@ -326,7 +323,7 @@ def test_a_stop_breaks_off_the_last_evaluations(tiny: Tiny, tmp_path: Path) -> N
     list(train(recipe, tmp_path / "whole"))
     asked = []
     for event in train(recipe, tmp_path / "parts", lambda _: bool(asked)):
-        if isinstance(event, EpochFinished) and event.record["epoch"] == 2:
+        if isinstance(event, EpochFinished) and event.record.epoch == 2:
             asked.append("while the test set is evaluated")
     assert event == Stopped(6)
     assert Run.open(tmp_path / "parts").result is None
@@ -340,7 +337,7 @@ def test_an_end_after_an_epoch_comes_with_its_evaluation(tiny: Tiny, tmp_path: P
 
 
 def test_steps_left_out_are_remembered(tiny: Tiny, tmp_path: Path) -> None:
-    _, state = build_session(tiny(precision="float16"))
+    _, state = build_training(tiny(precision="float16"))
     state.skipped_steps = 3
     state.save(tmp_path / "x")
     state.skipped_steps = 0

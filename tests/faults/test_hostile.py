@@ -22,7 +22,7 @@ from residua.recipes.loading import parse_recipe, resolve
 from residua.recipes.recipe import Recipe
 from residua.runs.run import Run
 from residua.training.loop import resume, train
-from residua.training.session import build_session
+from residua.training.session import build_training
 from residua.training.state import CorruptCheckpoint, TrainingState
 
 Tiny = Callable[..., Recipe]
@@ -162,7 +162,7 @@ def test_files_are_never_written_through_links(tmp_path: Path) -> None:
 
 @pytest.fixture
 def state(tiny: Tiny) -> TrainingState:
-    return build_session(tiny())[1]
+    return build_training(tiny())[1]
 
 
 def contents(state: TrainingState) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from residua.recipes.recipe import Recipe
 from residua.runs.run import Run
 from residua.schedules import Linear, TrainingProgress
 from residua.training.loop import step, train
-from residua.training.session import build_session
+from residua.training.session import build_training
 
 Tiny = Callable[..., Recipe]
 NOW = TrainingProgress(5, 10, 1)
@@ -73,10 +73,10 @@ def test_normalisation_sees_the_batch_once() -> None:
 def test_a_distance_of_nothing_changes_nothing(tiny: Tiny, tmp_path: Path) -> None:
     changes = {"epochs": 2, "architecture__dropout": 0.3}
     list(train(tiny(**changes), tmp_path / "plain"))
-    list(train(tiny(**changes, sharpness={"rho": 0.0}), tmp_path / "nothing"))
-    list(train(tiny(**changes, sharpness={"rho": 0.3}), tmp_path / "some"))
+    list(train(tiny(**changes, sam={"rho": 0.0}), tmp_path / "nothing"))
+    list(train(tiny(**changes, sam={"rho": 0.3}), tmp_path / "some"))
     plain, nothing, some = (
-        [record["train_loss"] for record in Run.open(tmp_path / name).log]
+        [record.train_loss for record in Run.open(tmp_path / name).log]
         for name in ("plain", "nothing", "some")
     )
     assert nothing == plain
@@ -84,7 +84,7 @@ def test_a_distance_of_nothing_changes_nothing(tiny: Tiny, tmp_path: Path) -> No
 
 
 def test_both_runs_of_a_step_see_the_same_images_and_dropout(tiny: Tiny) -> None:
-    session, state = build_session(tiny(architecture__dropout=0.5, sharpness={"kind": "sam"}))
+    session, state = build_training(tiny(architecture__dropout=0.5, sam={"kind": "sam"}))
     seen: list[Tensor] = []
     masks: list[Tensor] = []
     state.network.register_forward_pre_hook(lambda _, images: seen.append(images[0]))

@@ -15,7 +15,7 @@ from residua.recipes.recipe import Recipe
 from residua.runs.run import Run
 from residua.schedules import TrainingProgress
 from residua.training.loop import train
-from residua.training.session import build_session
+from residua.training.session import build_training
 
 Tiny = Callable[..., Recipe]
 
@@ -87,7 +87,7 @@ def test_normalisation_is_measured_once_there_is_an_average_and_on_so_many_image
 def test_what_is_evaluated_is_the_average_with_its_own_normalisation(
     tiny: Tiny, tmp_path: Path
 ) -> None:
-    recipe = tiny(average={"kind": "swa", "start_epoch": 2}, optimizer__lr=0.2)
+    recipe = tiny(weight_average={"kind": "swa", "start_epoch": 2}, optimizer__lr=0.2)
     plain = tiny(optimizer__lr=0.2)
     for name, each in (("swa", recipe), ("plain", plain)):
         list(train(each, tmp_path / name))
@@ -95,8 +95,8 @@ def test_what_is_evaluated_is_the_average_with_its_own_normalisation(
     losses, theirs = ([r["test_loss"] for r in each.log] for each in (run, other))
     assert losses[:2] == theirs[:2]
     assert losses[2] != theirs[2]
-    session, state = build_session(recipe)
-    state.load(run.saved[-1])
+    session, state = build_training(recipe)
+    state.load(run.checkpoints[-1])
     assert session.evaluate(state, session.splits.test).loss == losses[2]
     statistics = state.network.stem[1].running_mean.clone()
     with swapped_weights(state.network, state.average):

@@ -15,9 +15,10 @@ from residua.models.layers import Dropout, StochasticDepth
 from residua.recipes.loading import resolve
 from residua.recipes.recipe import Recipe
 from residua.schedules import Linear, TrainingProgress
-from residua.training.compile import compiled
-from residua.training.loop import Finished, step, train
-from residua.training.session import build_session
+from residua.training.compile import compile_network
+from residua.training.events import Finished
+from residua.training.loop import step, train
+from residua.training.session import build_training
 
 NETWORK = torch.nn.Linear(2, 2)
 IMAGES = torch.ones(1, 2)
@@ -36,7 +37,7 @@ def stand_in(make: Callable[[Any], Callable[[Tensor], Tensor]], seen: list[Any])
 def test_without_a_compiler_the_network_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.warns(UserWarning, match="no C"):
-        assert compiled(NETWORK, True, {1}) is NETWORK
+        assert compile_network(NETWORK, True, {1}) is NETWORK
 
 
 def test_a_compiler_that_breaks_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +45,7 @@ def test_a_compiler_that_breaks_is_tried_once(monkeypatch: pytest.MonkeyPatch) -
         raise RuntimeError("the compiler broke")
 
     monkeypatch.setattr(torch, "compile", stand_in(lambda _: broken, []))
-    forward = compiled(NETWORK, True, {1})
+    forward = compile_network(NETWORK, True, {1})
     with pytest.warns(UserWarning, match="the compiler broke"):
         forward(IMAGES)
     with warnings.catch_warnings():
@@ -55,7 +56,7 @@ def test_a_compiler_that_breaks_is_tried_once(monkeypatch: pytest.MonkeyPatch) -
 def test_only_batches_of_known_sizes_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(torch, "compile", stand_in(lambda network: lambda x: network(x) + 1, seen))
-    forward = compiled(NETWORK, True, {2, 3})
+    forward = compile_network(NETWORK, True, {2, 3})
     for count in (1, 2, 3, 4):
         images = torch.ones(count, 2)
         extra = 1.0 if count in (2, 3) else 0.0
@@ -77,7 +78,7 @@ def test_the_parts_of_whole_batches_are_compiled(
         return lambda images: (counts.append(len(images)), network(images))[1]
 
     monkeypatch.setattr(torch, "compile", stand_in(noting, []))
-    session, state = build_session(tiny(gradient_accumulation=gradient_accumulation, compile=True))
+    session, state = build_training(tiny(gradient_accumulation=gradient_accumulation, compile=True))
     for _ in range(session.sampler.steps_per_epoch):
         step(session, state)
     assert counts == sizes * 3
@@ -89,7 +90,7 @@ def test_logits_of_graphs_outlive_the_next_call(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         torch, "compile", stand_in(lambda network: lambda x: place.copy_(network(x).detach()), [])
     )
-    forward = compiled(NETWORK, "reduce-overhead", {1})
+    forward = compile_network(NETWORK, "reduce-overhead", {1})
     first = forward(IMAGES)
     expected = first.clone()
     forward(-IMAGES)

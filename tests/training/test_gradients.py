@@ -9,9 +9,15 @@ import torch
 
 from residua.recipes.recipe import Recipe
 from residua.runs.run import Run
-from residua.training.gradients import APART, EXPLODED, VANISHED, diagnosis, norms
+from residua.training.gradients import (
+    EXPLODING_NORM,
+    VANISHING_NORM,
+    VANISHING_RATIO,
+    diagnose_gradients,
+    gradient_norms,
+)
 from residua.training.loop import step, train
-from residua.training.session import build_session
+from residua.training.session import build_training
 from residua.training.state import read
 
 Tiny = Callable[..., Recipe]
@@ -22,39 +28,47 @@ Tiny = Callable[..., Recipe]
     [
         ({}, None),
         ({"stem": 1.0, "head": 2.0}, None),
-        ({"stem": 0.99 * VANISHED, "head": VANISHED}, "vanish in stem: their norm of 9.9e-08"),
-        ({"stem": VANISHED, "head": VANISHED}, None),
+        (
+            {"stem": 0.99 * VANISHING_NORM, "head": VANISHING_NORM},
+            "vanish in stem: their norm of 9.9e-08",
+        ),
+        ({"stem": VANISHING_NORM, "head": VANISHING_NORM}, None),
         ({"stem": 0.0, "head": 0.0}, "vanish in stem"),
-        ({"stem": 1.0, "stage1": 1.01 * EXPLODED}, "explode in stage1"),
-        ({"stem": 1.0, "stage1": EXPLODED}, None),
-        ({"stem": 1.0, "head": 0.99 / APART}, "vanish in head: their norm of 9.9e-05 is less"),
-        ({"stem": 1.0, "head": 1 / APART}, None),
-        ({"stem": 0.5 * VANISHED, "head": 2 * EXPLODED}, "vanish in stem"),
+        ({"stem": 1.0, "stage1": 1.01 * EXPLODING_NORM}, "explode in stage1"),
+        ({"stem": 1.0, "stage1": EXPLODING_NORM}, None),
+        (
+            {"stem": 1.0, "head": 0.99 / VANISHING_RATIO},
+            "vanish in head: their norm of 9.9e-05 is less",
+        ),
+        ({"stem": 1.0, "head": 1 / VANISHING_RATIO}, None),
+        ({"stem": 0.5 * VANISHING_NORM, "head": 2 * EXPLODING_NORM}, "vanish in stem"),
     ],
 )
 def test_rules_at_their_thresholds(sizes: dict[str, float], said: str | None) -> None:
-    found = diagnosis(sizes)
+    found = diagnose_gradients(sizes)
     assert (found is None) if said is None else (found is not None and said in found)
 
 
 def test_groups_are_all_that_is_trained(tiny: Tiny) -> None:
-    _, state = build_session(tiny())
+    _, state = build_training(tiny())
     groups = state.network.layer_groups()
     assert list(groups) == ["stem", "stage1", "stage2", "head"]
     assert sum(map(len, groups.values())) == len(list(state.network.parameters()))
     frozen = {"stem": {"kind": "whitening"}, "depths": [1], "widths": [4]}
-    assert list(build_session(tiny(architecture=frozen))[1].network.layer_groups()) == [
+    assert list(build_training(tiny(architecture=frozen))[1].network.layer_groups()) == [
         "stage1",
         "head",
     ]
 
 
 def test_norms_equal_a_loop(tiny: Tiny) -> None:
-    session, state = build_session(tiny())
+    session, state = build_training(tiny())
     images, targets = session.make_batch(session.batch_random(torch.arange(8), state))
     torch.autograd.backward(session.recipe.loss(session.forward_amp(images), targets))
     for name, ours in zip(
-        state.network.layer_groups(), norms(state.network.layer_groups()).tolist(), strict=True
+        state.network.layer_groups(),
+        gradient_norms(state.network.layer_groups()).tolist(),
+        strict=True,
     ):
         place = {"stage1": "stages.0", "stage2": "stages.1"}.get(name, name)
         total = sum(
@@ -66,7 +80,7 @@ def test_norms_equal_a_loop(tiny: Tiny) -> None:
 
 
 def test_the_log_has_the_norms_of_each_group_and_the_last_loss(tiny: Tiny, tmp_path: Path) -> None:
-    session, state = build_session(tiny(epochs=1))
+    session, state = build_training(tiny(epochs=1))
     sums, squares, losses = [0.0] * 4, 0.0, []
     for _ in range(4):
         before = state.tally.clone()
@@ -76,18 +90,18 @@ def test_the_log_has_the_norms_of_each_group_and_the_last_loss(tiny: Tiny, tmp_p
         squares += sum(size**2 for size in now) ** 0.5
     list(train(tiny(epochs=1), tmp_path / "run"))
     record = Run.open(tmp_path / "run").log[0]
-    assert list(record["grad_norms"]) == ["stem", "stage1", "stage2", "head"]
-    assert list(record["grad_norms"].values()) == pytest.approx([each / 4 for each in sums])
-    assert record["grad_norm"] == pytest.approx(squares / 4, rel=1e-5)
-    assert record["last_loss"] == pytest.approx(losses[-1])
-    assert (record["steps"], record["test_images"]) == (4, 100)
+    assert list(record.grad_norms) == ["stem", "stage1", "stage2", "head"]
+    assert list(record.grad_norms.values()) == pytest.approx([each / 4 for each in sums])
+    assert record.grad_norm == pytest.approx(squares / 4, rel=1e-5)
+    assert record.last_loss == pytest.approx(losses[-1])
+    assert (record.steps, record.test_images) == (4, 100)
     assert "gradient_warning" not in record
 
 
 def test_norms_are_those_before_clipping(tiny: Tiny) -> None:
     tallies = []
     for max_grad_norm in (None, 1e-3):
-        session, state = build_session(tiny(max_grad_norm=max_grad_norm))
+        session, state = build_training(tiny(max_grad_norm=max_grad_norm))
         step(session, state)
         tallies.append(state.tally.tolist())
     assert tallies[0] == tallies[1]
@@ -97,7 +111,7 @@ def test_norms_are_those_before_clipping(tiny: Tiny) -> None:
 def test_vanished_gradients_are_warned_of_once_an_epoch(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("residua.training.gradients.VANISHED", 1e9)
+    monkeypatch.setattr("residua.training.gradients.VANISHING_NORM", 1e9)
     with pytest.warns(UserWarning, match="vanish") as caught:
         list(train(tiny(epochs=2), tmp_path / "run"))
     mine = [str(each.message) for each in caught if "vanish" in str(each.message)]
@@ -108,7 +122,7 @@ def test_vanished_gradients_are_warned_of_once_an_epoch(
 
 def test_a_tally_is_saved_with_its_groups(tiny: Tiny, tmp_path: Path) -> None:
     list(train(tiny(), tmp_path / "run", lambda progress: progress.step >= 2))
-    tensors, state = read(Run.open(tmp_path / "run").saved[-1])
+    tensors, state = read(Run.open(tmp_path / "run").checkpoints[-1])
     assert tensors["tally"].shape == (9,)
     assert (tensors["tally"] > 0).all()
     assert json.loads(state)["step"] == 2

@@ -10,9 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from residua.recipes import built_in as recipes
 from residua.recipes.recipe import Recipe
-from residua.training.loop import Started, StepFinished, step, train
-from residua.training.loop import loop as training
-from residua.training.session import build_session
+from residua.training.events import Started, StepFinished
+from residua.training.loop import step, train
+from residua.training.session import build_training
 
 Tiny = Callable[..., Recipe]
 WAITS = {
@@ -45,7 +45,7 @@ class Waits(TorchDispatchMode):
 
 def waits(recipe: Recipe) -> list[str]:
     """Of the second step: the first may bring constants to the device."""
-    session, state = build_session(recipe)
+    session, state = build_training(recipe)
     step(session, state)
     with Waits() as mode:
         step(session, state)
@@ -64,9 +64,9 @@ def test_no_step_of_a_published_system_waits(tiny: Tiny, name: str) -> None:
 
 def test_what_a_recipe_may_add_does_not_wait(tiny: Tiny) -> None:
     recipe = tiny(
-        average={"decay": 0.9},
+        weight_average={"kind": "ema", "decay": 0.9},
         max_grad_norm=1.0,
-        sharpness={"kind": "sam"},
+        sam={"kind": "sam"},
         gradient_accumulation=3,
         augmentation=[{"kind": "cutout"}, {"kind": "random_erasing"}, {"kind": "mixup"}],
         architecture__stochastic_depth={"kind": "linear", "start": 0.5, "end": 0.2},
