@@ -24,7 +24,7 @@ NETWORK = torch.nn.Linear(2, 2)
 IMAGES = torch.ones(1, 2)
 
 
-def stand_in(make: Callable[[Any], Callable[[Tensor], Tensor]], seen: list[Any]) -> Any:
+def fake_compile(make: Callable[[Any], Callable[[Tensor], Tensor]], seen: list[Any]) -> Any:
     """For torch.compile: notes how it is called."""
 
     def compile_(network: Any, **how: Any) -> Callable[[Tensor], Tensor]:
@@ -34,17 +34,17 @@ def stand_in(make: Callable[[Any], Callable[[Tensor], Tensor]], seen: list[Any])
     return compile_
 
 
-def test_without_a_compiler_the_network_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_runs_uncompiled_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.warns(UserWarning, match="no C"):
         assert compile_network(NETWORK, True, {1}) is NETWORK
 
 
-def test_a_compiler_that_breaks_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_compiler_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: Tensor) -> Tensor:
         raise RuntimeError("the compiler broke")
 
-    monkeypatch.setattr(torch, "compile", stand_in(lambda _: broken, []))
+    monkeypatch.setattr(torch, "compile", fake_compile(lambda _: broken, []))
     forward = compile_network(NETWORK, True, {1})
     with pytest.warns(UserWarning, match="the compiler broke"):
         forward(IMAGES)
@@ -55,7 +55,7 @@ def test_a_compiler_that_breaks_is_tried_once(monkeypatch: pytest.MonkeyPatch) -
 
 def test_only_batches_of_known_sizes_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(torch, "compile", stand_in(lambda network: lambda x: network(x) + 1, seen))
+    monkeypatch.setattr(torch, "compile", fake_compile(lambda network: lambda x: network(x) + 1, seen))
     forward = compile_network(NETWORK, True, {2, 3})
     for count in (1, 2, 3, 4):
         images = torch.ones(count, 2)
@@ -65,7 +65,7 @@ def test_only_batches_of_known_sizes_are_compiled(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(("gradient_accumulation", "sizes"), [(1, [64]), (5, [13, 13, 13, 13, 12])])
-def test_the_parts_of_whole_batches_are_compiled(
+def test_chunks_of_whole_batches_are_compiled(
     gradient_accumulation: int,
     sizes: list[int],
     tiny: Callable[..., Recipe],
@@ -77,18 +77,18 @@ def test_the_parts_of_whole_batches_are_compiled(
     def noting(network: Any) -> Callable[[Tensor], Tensor]:
         return lambda images: (counts.append(len(images)), network(images))[1]
 
-    monkeypatch.setattr(torch, "compile", stand_in(noting, []))
+    monkeypatch.setattr(torch, "compile", fake_compile(noting, []))
     session, state = build_training(tiny(gradient_accumulation=gradient_accumulation, compile=True))
     for _ in range(session.sampler.steps_per_epoch):
         step(session, state)
     assert counts == sizes * 3
 
 
-def test_logits_of_graphs_outlive_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_of_cuda_graphs_survive_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """With CUDA graphs every call writes to the same memory."""
     place = torch.zeros(1, 2)
     monkeypatch.setattr(
-        torch, "compile", stand_in(lambda network: lambda x: place.copy_(network(x).detach()), [])
+        torch, "compile", fake_compile(lambda network: lambda x: place.copy_(network(x).detach()), [])
     )
     forward = compile_network(NETWORK, "reduce-overhead", {1})
     first = forward(IMAGES)
@@ -97,7 +97,7 @@ def test_logits_of_graphs_outlive_the_next_call(monkeypatch: pytest.MonkeyPatch)
     assert torch.equal(first, expected)
 
 
-def test_a_recipe_names_a_mode() -> None:
+def test_recipe_sets_the_compile_mode() -> None:
     assert resolve("quickstart", ["--compile", "reduce-overhead"]).compile == "reduce-overhead"
     assert resolve("quickstart", ["--compile", "true"]).compile is True
     with pytest.raises(UserError, match="compile"):
@@ -105,10 +105,10 @@ def test_a_recipe_names_a_mode() -> None:
 
 
 @pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])
-def test_graphs_take_no_batches_in_parts(mode: str) -> None:
+def test_cuda_graphs_refuse_gradient_accumulation(mode: str) -> None:
     """Torch refuses to sum gradients that a graph wrote: pytorch/pytorch#169545."""
     with pytest.raises(
-        UserError, match=f"gradient_accumulation: the CUDA graphs of compile {mode} write"
+        UserError, match=f"gradient_accumulation: with the CUDA graphs of compile {mode}"
     ):
         resolve("quickstart", ["--compile", mode, "--gradient-accumulation", "2"])
     for other in ("true", "max-autotune-no-cudagraphs"):
@@ -116,7 +116,7 @@ def test_graphs_take_no_batches_in_parts(mode: str) -> None:
     resolve("quickstart", ["--compile", mode])
 
 
-def test_a_falling_rate_does_not_compile_anew() -> None:
+def test_scheduled_rate_compiles_once() -> None:
     made = []
 
     def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
@@ -141,7 +141,7 @@ def test_a_falling_rate_does_not_compile_anew() -> None:
 
 @pytest.mark.parametrize("rate", [Linear(start=0.4, end=0.0), Linear(start=1.0, end=1.0)], ids=str)
 @pytest.mark.parametrize("kind", [Dropout, lambda rate: Dropout(rate, True), StochasticDepth])
-def test_a_compiled_rate_that_varies_drops_as_many(
+def test_compiled_scheduled_dropout_drops_the_same_share(
     monkeypatch: pytest.MonkeyPatch, rate: Linear, kind: Callable[[Linear], torch.nn.Module]
 ) -> None:
     module = kind(rate)
@@ -157,16 +157,16 @@ def test_a_compiled_rate_that_varies_drops_as_many(
     assert torch.equal(module.eval()(values), values)
 
 
-def test_a_compiled_training_is_the_same(
+def test_compiled_training_gives_equal_results(
     tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a compiler that does nothing: which batches go where changes no figure."""
     seen: list[Any] = []
-    monkeypatch.setattr(torch, "compile", stand_in(lambda network: network, seen))
+    monkeypatch.setattr(torch, "compile", fake_compile(lambda network: network, seen))
     results = []
-    for name, wish in (("plain", False), ("compiled", "max-autotune")):
-        *_, end = train(tiny(compile=wish), tmp_path / name)
+    for name, mode in (("plain", False), ("compiled", "max-autotune")):
+        *_, end = train(tiny(compile=mode), tmp_path / name)
         assert isinstance(end, Finished)
-        results.append(end.result["last"])
+        results.append(end.result.last)
     assert seen == [{"dynamic": False, "mode": "max-autotune"}]
     assert results[0] == results[1]

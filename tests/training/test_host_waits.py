@@ -1,4 +1,4 @@
-"""No step makes the host wait for a GPU: tried on a CPU, by the operations that would."""
+"""No step makes the host wait for a GPU: tested on a CPU, by the operations that would."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from residua.recipes import built_in as recipes
+from residua.recipes import built_in
 from residua.recipes.recipe import Recipe
 from residua.training.events import Started, StepFinished
 from residua.training.loop import step, train
@@ -17,17 +17,17 @@ from residua.training.session import build_training
 Tiny = Callable[..., Recipe]
 WAITS = {
     "_local_scalar_dense": "reads a number",
-    "nonzero": "gives as many places as there are",
-    "masked_select": "gives as many values as there are",
-    "equal": "reads a truth",
+    "nonzero": "has an output of unknown size",
+    "masked_select": "has an output of unknown size",
+    "equal": "reads a boolean",
     "lift_fresh": "brings numbers from the host",
-    "repeat_interleave": "gives as many values as there are",
-    "_unique2": "gives as many values as there are",
+    "repeat_interleave": "has an output of unknown size",
+    "_unique2": "has an output of unknown size",
 }
 
 
 class Waits(TorchDispatchMode):
-    """Notes every operation that would make the host wait for a GPU."""
+    """Records every operation that would make the host wait for a GPU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Waits(TorchDispatchMode):
             self.seen.append(f"{name} {WAITS[name]}")
         places = args[1] if name in ("index", "index_put", "index_put_") else []
         if any(each is not None and each.dtype == torch.bool for each in places):
-            self.seen.append(f"{name} by truths gives as many values as there are")
+            self.seen.append(f"{name} by booleans has an output of unknown size")
         return func(*args, **(kwargs or {}))
 
 
@@ -53,16 +53,14 @@ def waits(recipe: Recipe) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["resnet44", "resnet44v2", "resnet26w", "wrn28_10", "pocket"])
-def test_no_step_of_a_published_system_waits(tiny: Tiny, name: str) -> None:
-    known = recipes.built_in(name)
+def test_steps_of_published_systems_do_not_wait(tiny: Tiny, name: str) -> None:
+    known = built_in.built_in(name)
     fields = ("augmentation", "loss", "optimizer", "image_size", "max_grad_norm")
-    recipe = tiny(epochs=known.epochs).model_copy(
-        update={field: getattr(known, field) for field in fields}
-    )
-    assert waits(recipe) == []
+    changes = {field: getattr(known, field) for field in fields}
+    assert waits(tiny(epochs=known.epochs).replace(**changes)) == []
 
 
-def test_what_a_recipe_may_add_does_not_wait(tiny: Tiny) -> None:
+def test_steps_with_optional_features_do_not_wait(tiny: Tiny) -> None:
     recipe = tiny(
         weight_average={"kind": "ema", "decay": 0.9},
         max_grad_norm=1.0,
@@ -74,25 +72,25 @@ def test_what_a_recipe_may_add_does_not_wait(tiny: Tiny) -> None:
     assert waits(recipe) == []
 
 
-def test_between_steps_only_the_watch_waits(
+def test_only_the_finite_check_waits_between_steps(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A loss that is not finite is looked for now and then; the loop reads nothing else."""
-    monkeypatch.setattr(training, "WATCHED", 3)
+    """The loop reads nothing from the device but for the check that the loss is finite."""
+    monkeypatch.setattr("residua.training.loop.FINITE_CHECK_EVERY", 3)
     events = train(tiny(batch_size=20), tmp_path / "run")
     assert isinstance(next(events), Started)
     assert isinstance(next(events), StepFinished)
-    looks = []
+    waiting = []
     for number in range(2, 10):
         with Waits() as mode:
             event = next(events)
         assert isinstance(event, StepFinished)
-        looks += [number] if mode.seen else []
-    assert looks == [3, 6, 9]
+        waiting += [number] if mode.seen else []
+    assert waiting == [3, 6, 9]
 
 
-def test_waits_are_seen(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The watch itself: a policy sorts images by operation, which takes one look."""
+def test_waiting_operations_are_detected(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy sorts images by operation, which waits once."""
     assert waits(tiny(augmentation=[{"kind": "trivial_augment"}])) != []
     values = torch.arange(3.0)
     for wait in (
