@@ -1,4 +1,4 @@
-"""Networks: counts, shapes, initialisation, and the arithmetic of each block."""
+"""Networks: parameter counts, shapes, initialization, and each block against its formula."""
 
 import hashlib
 import subprocess
@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
+from architectures import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -15,16 +16,21 @@ from torch import nn
 from residua.models import (
     CBAM,
     Architecture,
+    AveragePool,
     BasicBlock,
+    BatchNorm,
     Bottleneck,
     ConvBlock,
     ConvStem,
+    GroupNorm,
     MaxPool,
+    NoNorm,
     PreActBlock,
     Projection,
     SqueezeExcitation,
     WhiteningStem,
     ZeroPadding,
+    init_whitening,
     set_progress,
     summarize,
     wide_resnet,
@@ -32,15 +38,14 @@ from residua.models import (
 from residua.models.attention import SEModule
 from residua.models.blocks import LayerFactory, ResidualBlock
 from residua.models.layers import Dropout, convolution
-from residua.recipes import built_in
+from residua.recipes.built_in import built_in
 from residua.schedules import Phases, TrainingProgress
 
 RESNET18 = Architecture()
-TINY = Architecture(stem=ConvStem(width=4), depths=(1, 1), widths=(4, 8))
 
 
 @pytest.mark.parametrize(
-    ("architecture", "parameters", "layers"),
+    ("architecture", "parameters", "depth"),
     [
         (built_in("resnet44").architecture, 30_032_292, 42),
         (built_in("resnet44v2").architecture, 5_941_316, 50),
@@ -52,10 +57,10 @@ TINY = Architecture(stem=ConvStem(width=4), depths=(1, 1), widths=(4, 8))
         (Architecture(depths=(3, 4, 6, 3), block=Bottleneck()), 23_705_252, 50),
     ],
 )
-def test_parameters_and_depth(architecture: Architecture, parameters: int, layers: int) -> None:
+def test_parameters_and_depth(architecture: Architecture, parameters: int, depth: int) -> None:
     summary = summarize(architecture.build(100))
     assert summary.parameters == summary.trainable == parameters
-    assert summary.depth == layers
+    assert summary.depth == depth
 
 
 def test_summary_of_resnet44_has_the_published_sizes() -> None:
@@ -65,8 +70,8 @@ def test_summary_of_resnet44_has_the_published_sizes() -> None:
     assert summary.multiply_adds == pytest.approx(1.46e9, rel=0.01)
 
 
-def test_resnext_groups_its_convolution() -> None:
-    block = Bottleneck(groups=4, inner=1.0)
+def test_resnext_has_grouped_convolutions() -> None:
+    block = Bottleneck(groups=4, inner_ratio=1.0)
     network = Architecture(depths=(1,), widths=(16,), stem=ConvStem(width=8), block=block).build(10)
     grouped = [module for module in network.modules() if getattr(module, "groups", 1) == 4]
     assert [tuple(module.weight.shape) for module in grouped] == [(16, 4, 3, 3)]
@@ -80,19 +85,16 @@ def digest(architecture: Architecture, seed: int) -> str:
     return content.hexdigest()[:16]
 
 
-def test_initialisation_snapshot() -> None:
-    """Weights of a seed are part of a recipe's meaning: a change here changes every result."""
+def test_initial_weights_of_a_seed_never_change() -> None:
+    """A change of the initial weights changes the result of every recipe."""
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    assert digest(TINY, 0) == digest(TINY, 0) == SNAPSHOT
+    assert digest(tiny(), 0) == digest(tiny(), 0) == "d68e0f79b7bee86c"
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert digest(TINY, 1) != SNAPSHOT
+    assert digest(tiny(), 1) != digest(tiny(), 0)
 
 
-SNAPSHOT = "d68e0f79b7bee86c"
-
-
-def test_initialisation_scales() -> None:
+def test_initialization_scales() -> None:
     network = RESNET18.build(100)
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
@@ -100,34 +102,30 @@ def test_initialisation_scales() -> None:
             assert float(module.weight.detach().std()) == pytest.approx(
                 (2 / fan_out) ** 0.5, rel=0.1
             )
-    plain = RESNET18.model_copy(update={"initialization": "torch"}).build(100)
-    assert plain.stages[0][0].branch[0].weight.std().item() == pytest.approx(
+    network = Architecture(initialization="torch").build(100)
+    assert network.stages[0][0].branch[0].weight.std().item() == pytest.approx(
         (1 / (3 * 64 * 9)) ** 0.5, rel=0.1
     )
 
 
-def style(**changes: object) -> LayerFactory:
-    return LayerFactory(**({"activation": "relu", "norm": torch.nn.BatchNorm2d, "shortcut": Projection(),
-                     "attention": None} | changes))  # type: ignore[arg-type]  # fmt: skip
-
-
+LAYERS = LayerFactory("relu", BatchNorm(), Projection(), None)
 IMAGES = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def test_basic_block() -> None:
-    block = BasicBlock().build(4, 6, 2, style()).eval()
+    block = BasicBlock().build(4, 6, 2, LAYERS).eval()
     first, norm1, _, second, norm2 = block.branch
     hidden = norm2(second(F.relu(norm1(first(IMAGES)))))
-    wanted = F.relu(hidden + block.shortcut(IMAGES))
-    torch.testing.assert_close(block(IMAGES), wanted)
-    assert wanted.shape == (2, 6, 4, 4)
-    unactivated = BasicBlock(activated=False).build(4, 4, 1, style()).eval()
+    expected = F.relu(hidden + block.shortcut(IMAGES))
+    torch.testing.assert_close(block(IMAGES), expected)
+    assert expected.shape == (2, 6, 4, 4)
+    unactivated = BasicBlock(final_activation=False).build(4, 4, 1, LAYERS).eval()
     assert unactivated(IMAGES).min().item() < 0
     torch.testing.assert_close(unactivated(IMAGES), unactivated.branch(IMAGES) + IMAGES)
 
 
 @pytest.mark.parametrize(
-    ("skip", "width", "activated"),
+    ("shortcut_input", "width", "activated"),
     [
         ("input", 4, False),
         ("activated", 4, True),
@@ -135,19 +133,18 @@ def test_basic_block() -> None:
         ("activated_when_projected", 6, True),
     ],
 )
-def test_preactivation_block_and_what_its_skip_takes(
-    skip: str, width: int, activated: bool
+def test_preact_block_and_the_input_of_its_shortcut(
+    shortcut_input: str, width: int, activated: bool
 ) -> None:
-    value = PreActBlock.model_validate({"skip": skip})
-    block = value.build(4, width, 1, style()).eval()
-    entering = F.relu(block.before[0](IMAGES))
-    taken = entering if activated else IMAGES
-    wanted = block.branch(entering) + block.shortcut(taken)
-    torch.testing.assert_close(block(IMAGES), wanted)
+    config = PreActBlock.model_validate({"shortcut_input": shortcut_input})
+    block = config.build(4, width, 1, LAYERS).eval()
+    hidden = F.relu(block.before[0](IMAGES))
+    expected = block.branch(hidden) + block.shortcut(hidden if activated else IMAGES)
+    torch.testing.assert_close(block(IMAGES), expected)
 
 
-def test_zero_padded_shortcut_has_no_parameters() -> None:
-    shortcut = ZeroPadding().build(4, 8, 2, torch.nn.BatchNorm2d)
+def test_zero_padding_shortcut_has_no_parameters() -> None:
+    shortcut = ZeroPadding().build(4, 8, 2, BatchNorm())
     out = shortcut(IMAGES)
     assert torch.equal(out[:, 2:6], IMAGES[:, :, ::2, ::2])
     assert float(out[:, :2].abs().sum() + out[:, 6:].abs().sum()) == 0
@@ -156,24 +153,25 @@ def test_zero_padded_shortcut_has_no_parameters() -> None:
 
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("side", [8, 9])
-def test_strided_projections_of_few_channels_are_the_same_function(side: int, groups: int) -> None:
-    ours = convolution(4, 8, 1, stride=2, groups=groups)
-    plain = nn.Conv2d(4, 8, 1, 2, groups=groups, bias=False)
-    plain.load_state_dict(ours.state_dict())
+def test_strided_pointwise_conv_equals_torch(side: int, groups: int) -> None:
+    actual = convolution(4, 8, 1, stride=2, groups=groups)
+    expected = nn.Conv2d(4, 8, 1, 2, groups=groups, bias=False)
+    assert type(actual) is not nn.Conv2d
+    expected.load_state_dict(actual.state_dict())
     images = torch.randn(3, 4, side, side)
-    outputs = [each(images) for each in (ours, plain)]
+    outputs = [conv(images) for conv in (actual, expected)]
     torch.testing.assert_close(*outputs)
     for output in outputs:
         output.square().sum().backward()
-    torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
+    torch.testing.assert_close(actual.weight.grad, expected.weight.grad)
 
 
-NARROW = """
+NARROW_TRAINING = """
 import torch
-from residua.models import Architecture, Stem
+from residua.models import Architecture, ConvStem
 
 torch.set_num_threads(2)
-network = Architecture(stem=Stem(width=4), depths=(1, 1), widths=(4, 8)).build(10)
+network = Architecture(stem=ConvStem(width=4), depths=(1, 1), widths=(4, 8)).build(10)
 network.to(memory_format=torch.channels_last)
 images = torch.zeros(7, 3, 32, 32).contiguous(memory_format=torch.channels_last)
 for _ in range(60):
@@ -182,23 +180,23 @@ for _ in range(60):
 
 
 def test_narrow_networks_do_not_write_outside_their_memory() -> None:
-    """In a process of its own: oneDNN's strided 1 x 1 convolutions of few channels crash it."""
-    done = subprocess.run([sys.executable, "-c", NARROW], capture_output=True, check=False)
+    """In its own process: oneDNN's strided 1 x 1 convolutions with few channels crash it."""
+    done = subprocess.run([sys.executable, "-c", NARROW_TRAINING], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_squeeze_excitation_weighs_channels_at_the_end_of_every_branch() -> None:
-    gate = SqueezeExcitation(reduction=2).build(4)
-    weights = torch.sigmoid(gate.excite(F.relu(gate.squeeze(IMAGES.mean((2, 3))))))
-    torch.testing.assert_close(gate(IMAGES), IMAGES * weights[:, :, None, None])
-    for block in (BasicBlock(), PreActBlock(), Bottleneck()):
-        network = TINY.model_copy(update={"block": block, "attention": SqueezeExcitation()})
-        blocks = [m for m in network.build(10).modules() if isinstance(m, ResidualBlock)]
+def test_squeeze_excitation_is_last_in_every_branch() -> None:
+    module = SqueezeExcitation(reduction=2).build(4)
+    gate = torch.sigmoid(module.excite(F.relu(module.squeeze(IMAGES.mean((2, 3))))))
+    torch.testing.assert_close(module(IMAGES), IMAGES * gate[:, :, None, None])
+    for block in (BasicBlock(), PreActBlock(), Bottleneck(), ConvBlock()):
+        network = tiny(block=block, attention=SqueezeExcitation()).build(10)
+        blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
         assert len(blocks) == 2
-        assert all(isinstance(each.branch[-1], SEModule) for each in blocks)
+        assert all(isinstance(block.branch[-1], SEModule) for block in blocks)
 
 
-def test_wrn_has_its_form() -> None:
+def test_wide_resnet_layers() -> None:
     network = wide_resnet(28, 10, dropout=0.3).build(100)
     assert [len(stage) for stage in network.stages] == [4, 4, 4]
     assert len(network.stem) == 1
@@ -207,7 +205,7 @@ def test_wrn_has_its_form() -> None:
         wide_resnet(27, 10)
 
 
-def test_resnet26w_has_its_form() -> None:
+def test_resnet26w_layers() -> None:
     network = built_in("resnet26w").architecture.build(100)
     assert isinstance(network.stem[-1], Dropout)
     assert network.stages[1][0].shortcut[0].kernel_size == (3, 3)
@@ -216,7 +214,7 @@ def test_resnet26w_has_its_form() -> None:
     assert isinstance(network.stages[0][0].after, torch.nn.Identity)
 
 
-def test_dropout_follows_its_schedule_and_rests_in_evaluation() -> None:
+def test_dropout_follows_its_schedule_and_is_off_in_evaluation() -> None:
     dropout = Dropout(Phases(boundaries=(2,), values=(0.5, 0.0)))
     ones = torch.ones(1000)
     set_progress(dropout, TrainingProgress(0, 4, 1))
@@ -226,14 +224,14 @@ def test_dropout_follows_its_schedule_and_rests_in_evaluation() -> None:
     assert torch.equal(dropout(ones), ones)
 
 
-def test_stages_must_agree() -> None:
+def test_stages_need_equally_long_tuples() -> None:
     with pytest.raises(ValidationError, match="one entry for each stage"):
         Architecture(depths=(1, 2), widths=(8,))
 
 
 BLOCKS = st.sampled_from(
-    [BasicBlock(), BasicBlock(activated=False), PreActBlock(), PreActBlock(skip="activated"),
-     Bottleneck(expansion=2)]
+    [BasicBlock(), BasicBlock(final_activation=False), PreActBlock(),
+     PreActBlock(shortcut_input="activated"), Bottleneck(expansion=2), ConvBlock(num_convs=2)]
 )  # fmt: skip
 
 
@@ -242,23 +240,13 @@ BLOCKS = st.sampled_from(
     depths=st.lists(st.integers(1, 2), min_size=1, max_size=3),
     shortcut=st.sampled_from([Projection(), Projection(kernel=3, norm=False), ZeroPadding()]),
     attention=st.sampled_from([None, SqueezeExcitation(), CBAM()]),
-    pooling=st.sampled_from([None, MaxPool()]),
+    pooling=st.sampled_from([AveragePool(), MaxPool()]),
+    norm=st.sampled_from([BatchNorm(), GroupNorm(groups=3), NoNorm()]),
 )
 @settings(max_examples=20, deadline=None)
-def test_any_point_of_the_space_runs_and_survives_json(
-    block: BasicBlock, depths: list[int], shortcut: Projection, attention: object, pooling: object
-) -> None:
-    architecture = Architecture.model_validate(
-        {
-            "stem": ConvStem(width=4),
-            "depths": depths,
-            "widths": [4 * 2**stage for stage in range(len(depths))],
-            "block": block,
-            "shortcut": shortcut,
-            "attention": attention,
-            **({"pooling": pooling} if pooling else {}),
-        }
-    )
+def test_any_architecture_trains_and_survives_json(depths: list[int], **parts: object) -> None:
+    widths = [4 * 2**stage for stage in range(len(depths))]
+    architecture = tiny(depths=depths, widths=widths, **parts)
     assert Architecture.model_validate_json(architecture.model_dump_json()) == architecture
     network = architecture.build(7)
     logits = network(torch.randn(2, 3, 16, 16))
@@ -267,28 +255,28 @@ def test_any_point_of_the_space_runs_and_survives_json(
     assert all(weight.grad is not None for weight in network.parameters())
 
 
-def test_plain_block() -> None:
-    block = ConvBlock(convolutions=2).build(4, 4, 1, style()).eval()
+def test_conv_block() -> None:
+    block = ConvBlock(num_convs=2).build(4, 4, 1, LAYERS).eval()
     hidden = F.relu(block.branch[1](block.branch[0](IMAGES)))
     hidden = F.relu(block.branch[4](block.branch[3](hidden)))
     torch.testing.assert_close(block(IMAGES), IMAGES + hidden)
 
 
-def test_whitened_stem_whitens_the_patches_it_was_fitted_to() -> None:
+def test_whitening_stem_whitens_the_patches_of_its_images() -> None:
     generator = torch.Generator().manual_seed(0)
-    smooth = F.avg_pool2d(torch.randn(200, 3, 18, 18, generator=generator), 3, 1)
+    images = F.avg_pool2d(torch.randn(200, 3, 18, 18, generator=generator), 3, 1)
     network = Architecture(stem=WhiteningStem(epsilon=1e-9), depths=(1,), widths=(8,)).build(10)
-    init_whitening(network, smooth)
+    init_whitening(network, images)
     whitening = network.stem[0]
     assert not whitening.weight.requires_grad
-    out = whitening(smooth).transpose(0, 1).flatten(1)
+    out = whitening(images).transpose(0, 1).flatten(1)
     assert out.shape[0] == 24
     covariance = out[:12] @ out[:12].T / out.shape[1]
     torch.testing.assert_close(covariance, torch.eye(12), atol=0.02, rtol=0)
     assert torch.equal(out[12:], -out[:12])
 
 
-def test_pooled_stages_and_identity_initialisation() -> None:
+def test_pooled_stages_and_dirac_initialization() -> None:
     network = Architecture(
         stem=ConvStem(width=4),
         depths=(1, 2),

@@ -11,20 +11,20 @@ LABELS = torch.arange(8) % 5
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.2])
-def test_soft_targets_are_smoothed_as_hard_ones(smoothing: float) -> None:
+def test_labels_and_one_hot_targets_give_the_loss_of_torch(smoothing: float) -> None:
     loss = CrossEntropy(label_smoothing=smoothing)
-    hard = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)(LOGITS, LABELS)
-    torch.testing.assert_close(loss(LOGITS, torch.eye(5)[LABELS]), hard)
-    torch.testing.assert_close(loss(LOGITS, LABELS), hard)
+    expected = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)(LOGITS, LABELS)
+    torch.testing.assert_close(loss(LOGITS, torch.eye(5)[LABELS]), expected)
+    torch.testing.assert_close(loss(LOGITS, LABELS), expected)
 
 
-def test_mixed_targets_by_definition() -> None:
+def test_soft_targets_are_smoothed_by_definition() -> None:
     soft = torch.rand(8, 5).softmax(1)
     smoothed = soft * 0.9 + 0.1 / 5
-    wanted = -(smoothed * LOGITS.log_softmax(1)).sum(1).mean()
-    torch.testing.assert_close(CrossEntropy(label_smoothing=0.1)(LOGITS, soft), wanted)
+    expected = -(smoothed * LOGITS.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(CrossEntropy(label_smoothing=0.1)(LOGITS, soft), expected)
 
 
-def test_all_smoothed_away_is_refused() -> None:
+def test_label_smoothing_of_one_is_refused() -> None:
     with pytest.raises(ValidationError):
         CrossEntropy(label_smoothing=1.0)

@@ -1,117 +1,162 @@
-"""Stochastic weight averaging: the average by its definition, normalisation measured anew."""
+"""EMA and SWA against their definitions; re-estimated batch norm; swapped weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from networks import small_network, train_steps
 from pydantic import ValidationError
 from torch import nn
 
-from residua.optim import EMA, SWA, swapped_weights
+from residua.inference.evaluation import never_stop
+from residua.models import Architecture, ConvStem, GroupNorm, NoNorm
+from residua.models.layers import Norm
+from residua.optim import EMA, SGD, SWA, swapped_weights
 from residua.optim.weight_average import reestimate_bn
 from residua.recipes.loading import resolve
 from residua.recipes.recipe import Recipe
+from residua.runs.checkpoint import Checkpoint
 from residua.runs.run import Run
 from residua.schedules import TrainingProgress
 from residua.training.loop import train
-from residua.training.session import build_training
+from residua.training.session import build_session, build_state
 
 Tiny = Callable[..., Recipe]
 
 
-def network() -> nn.Sequential:
+def network_with_dropout() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten())
 
 
+def test_ema_equals_its_definition() -> None:
+    network = small_network()
+    ema = EMA(decay=0.9)
+    average, expected = ema.build(network), network[0].weight.detach().clone()
+    optimizer = SGD(lr=0.01).build(network)
+    for step in range(4):
+        train_steps(network, optimizer, 1)
+        ema.update(average, network, TrainingProgress(step, 4, 1))
+        expected = 0.9 * expected + 0.1 * network[0].weight.detach()
+    torch.testing.assert_close(average["0.weight"], expected)
+    assert int(average["1.num_batches_tracked"]) == 4
+
+
 def test_swa_is_the_mean_of_the_weights_at_the_ends_of_epochs() -> None:
-    net, swa, per_epoch = network(), SWA(start_epoch=2), 3
-    average, ends = swa.build(net), []
-    for step in range(5 * per_epoch):
+    network, swa, steps_per_epoch = network_with_dropout(), SWA(start_epoch=2), 3
+    average, ends = swa.build(network), []
+    for step in range(5 * steps_per_epoch):
         with torch.no_grad():
-            net[0].weight.add_(torch.randn_like(net[0].weight))
-        swa.update(average, net, TrainingProgress(step, 15, per_epoch))
-        if (step + 1) % per_epoch == 0:
-            ends.append(net[0].weight.detach().clone())
-            included = ends[1:] or ends[-1:]
-            torch.testing.assert_close(average["0.weight"], torch.stack(included).mean(0))
+            network[0].weight.add_(torch.randn_like(network[0].weight))
+        swa.update(average, network, TrainingProgress(step, 15, steps_per_epoch))
+        if (step + 1) % steps_per_epoch == 0:
+            ends.append(network[0].weight.detach().clone())
+            averaged = ends[1:] or ends[-1:]
+            torch.testing.assert_close(average["0.weight"], torch.stack(averaged).mean(0))
     assert len(ends) == 5
 
 
-def test_remeasured_normalisation_is_that_of_the_batches() -> None:
-    net = network()
+def test_reestimated_statistics_are_those_of_the_batches() -> None:
+    network = network_with_dropout()
     batches = [torch.randn(6, 3, 8, 8) * scale + 1 for scale in (1, 2, 3)]
-    before = net[0].weight.detach().clone()
-    reestimate_bn(net, net, batches)
+    before = network[0].weight.detach().clone()
+    reestimate_bn(network, network, batches)
     with torch.no_grad():
-        outs = [net[0](images).transpose(0, 1).flatten(1) for images in batches]
-    mean = torch.stack([out.mean(1) for out in outs]).mean(0)
-    variance = torch.stack([out.var(1) for out in outs]).mean(0)
-    torch.testing.assert_close(net[1].running_mean, mean)
-    torch.testing.assert_close(net[1].running_var, variance)
-    assert torch.equal(net[0].weight, before)
-    assert net[1].momentum == 0.1
-    assert all(module.training for module in net)
+        outputs = [network[0](images).transpose(0, 1).flatten(1) for images in batches]
+    mean = torch.stack([out.mean(1) for out in outputs]).mean(0)
+    variance = torch.stack([out.var(1) for out in outputs]).mean(0)
+    torch.testing.assert_close(network[1].running_mean, mean)
+    torch.testing.assert_close(network[1].running_var, variance)
+    assert torch.equal(network[0].weight, before)
+    assert network[1].momentum == 0.1
+    assert all(module.training for module in network)
 
 
-def test_remeasuring_draws_nothing() -> None:
-    net = network()
+def test_reestimating_batch_norm_draws_no_random_numbers() -> None:
+    network = network_with_dropout()
     torch.manual_seed(3)
     state = torch.random.get_rng_state()
-    reestimate_bn(net, net, [torch.randn(4, 3, 8, 8, generator=torch.Generator())])
+    reestimate_bn(network, network, [torch.randn(4, 3, 8, 8, generator=torch.Generator())])
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_normalisation_is_measured_once_there_is_an_average_and_on_so_many_images() -> None:
-    net, taken = network(), []
+@pytest.mark.parametrize("norm", [GroupNorm(groups=2), NoNorm()])
+def test_networks_without_batch_norm_need_no_batches(norm: Norm) -> None:
+    def no_batches() -> Iterator[torch.Tensor]:
+        pytest.fail("a batch was made for a network without batch norm")
+        yield
+
+    stem = ConvStem(width=4)
+    network = Architecture(stem=stem, depths=(1,), widths=(4,), norm=norm).build(5)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    swa, progress = SWA(start_epoch=1), TrainingProgress(3, 9, 1)
+    swa.update_bn(network, network, no_batches(), progress)
+    assert network.training
+    after = network.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    average = swa.build(network)
+    swa.update(average, network, progress)
+    assert average.keys() == after.keys()
+
+
+def test_swa_reestimates_batch_norm_on_whole_batches_once_it_averages() -> None:
+    network, sizes = network_with_dropout(), []
 
     def forward(images: torch.Tensor) -> torch.Tensor:
-        taken.append(len(images))
+        sizes.append(len(images))
         return images
 
-    batches = [torch.zeros(8, 3, 8, 8)] * 9
-    for epoch in (1, 2):
-        SWA(start_epoch=2, bn_images=30).update_bn(
-            net, forward, batches, TrainingProgress(epoch, 9, 1)
-        )
-        assert taken == []
-    SWA(start_epoch=2, bn_images=30).update_bn(net, forward, batches, TrainingProgress(3, 9, 1))
-    assert taken == [8, 8, 8]
-    SWA(start_epoch=2, bn_images=1).update_bn(net, forward, batches, TrainingProgress(3, 9, 1))
-    assert taken == [8, 8, 8, 8]
-    EMA().update_bn(net, forward, batches, TrainingProgress(3, 9, 1))
-    assert len(taken) == 4
+    def update_bn(average: SWA | EMA, epoch: int) -> list[int]:
+        sizes.clear()
+        batches = [torch.zeros(8, 3, 8, 8)] * 9
+        average.update_bn(network, forward, batches, TrainingProgress(epoch, 9, 1))
+        return sizes
+
+    swa = SWA(start_epoch=2, bn_images=30)
+    assert update_bn(swa, epoch=1) == update_bn(swa, epoch=2) == []
+    assert update_bn(swa, epoch=3) == [8, 8, 8]
+    assert update_bn(SWA(start_epoch=2, bn_images=1), epoch=3) == [8]
+    assert update_bn(EMA(), epoch=3) == []
 
 
-def test_what_is_evaluated_is_the_average_with_its_own_normalisation(
-    tiny: Tiny, tmp_path: Path
-) -> None:
+def test_swapped_weights_are_restored() -> None:
+    network = small_network()
+    original = network[0].weight.detach().clone()
+    zeros = {name: torch.zeros_like(value) for name, value in network.state_dict().items()}
+    with swapped_weights(network, zeros):
+        assert not network[0].weight.any()
+    assert torch.equal(network[0].weight, original)
+    with swapped_weights(network, {}):
+        assert torch.equal(network[0].weight, original)
+
+
+def test_the_average_is_evaluated_with_reestimated_batch_norm(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny(weight_average={"kind": "swa", "start_epoch": 2}, optimizer__lr=0.2)
-    plain = tiny(optimizer__lr=0.2)
-    for name, each in (("swa", recipe), ("plain", plain)):
+    losses = {}
+    for name, each in (("swa", recipe), ("plain", tiny(optimizer__lr=0.2))):
         list(train(each, tmp_path / name))
-    run, other = Run.open(tmp_path / "swa"), Run.open(tmp_path / "plain")
-    losses, theirs = ([r["test_loss"] for r in each.log] for each in (run, other))
-    assert losses[:2] == theirs[:2]
-    assert losses[2] != theirs[2]
-    session, state = build_training(recipe)
-    state.load(run.checkpoints[-1])
-    assert session.evaluate(state, session.splits.test).loss == losses[2]
-    statistics = state.network.stem[1].running_mean.clone()
+        losses[name] = [record.test_loss for record in Run.open(tmp_path / name).log]
+    assert losses["swa"][:2] == losses["plain"][:2]
+    assert losses["swa"][2] != losses["plain"][2]
+    session = build_session(recipe)
+    state = build_state(session)
+    state.load(Checkpoint.load(Run.open(tmp_path / "swa").checkpoints[-1]))
+    batch_norm = state.network.stem[1]
+    own = batch_norm.running_mean.clone()
     with swapped_weights(state.network, state.average):
-        averaged = state.network.stem[1].running_mean.clone()
-        progress = session.progress(state)
-        assert recipe.weight_average is not None
-        recipe.weight_average.update_bn(state.network, session.run, session._seen(state), progress)
-        assert not torch.equal(state.network.stem[1].running_mean, averaged)
-    assert torch.equal(state.network.stem[1].running_mean, statistics)
+        averaged = batch_norm.running_mean.clone()
+    with session.evaluated_weights(state, never_stop):
+        assert session.evaluate(state, session.splits.test).loss == losses["swa"][2]
+        assert not torch.equal(batch_norm.running_mean, averaged)
+    assert torch.equal(batch_norm.running_mean, own)
 
 
-def test_an_average_is_told_by_its_kind_and_is_an_ema_without_one() -> None:
-    words = ["--weight-average.kind", "swa", "--weight-average.start", "5"]
-    assert resolve("quickstart", words).average == SWA(start_epoch=5)
-    assert resolve("quickstart", ["--weight-average.decay", "0.9"]).average == EMA(decay=0.9)
-    assert Recipe.model_validate({"weight_average": {}}).average == EMA()
+def test_weight_average_needs_its_kind() -> None:
+    words = ["--weight-average.kind", "swa", "--weight-average.start-epoch", "5"]
+    assert resolve("quickstart", words).weight_average == SWA(start_epoch=5)
+    assert Recipe.model_validate({"weight_average": {"kind": "ema"}}).weight_average == EMA()
+    with pytest.raises(ValidationError, match="kind"):
+        Recipe.model_validate({"weight_average": {"decay": 0.9}})
     with pytest.raises(ValidationError):
         SWA(start_epoch=0)

@@ -15,11 +15,12 @@ from residua.models.layers import (
     set_progress,
 )
 from residua.models.network import ResidualNetwork
-from residua.models.stems import ConvStem, WhiteningStem, init_whitening
+from residua.models.stems import WHITENING_IMAGES, ConvStem, WhiteningStem, init_whitening
 from residua.models.summary import LayerSummary, Summary, summarize, training_flops
 
 __all__ = [
     "CBAM",
+    "WHITENING_IMAGES",
     "Architecture",
     "AveragePool",
     "BasicBlock",

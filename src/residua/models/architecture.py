@@ -71,7 +71,7 @@ class Architecture(Config):
     """The probability that the branch of the last block is dropped for a training image; it rises
     linearly with a block's number (arXiv:1603.09382)."""
     norm: Norm = BatchNorm()
-    """The normalisation layers."""
+    """The normalization layers."""
     downsampling: Literal["strided", "pooled"] = "strided"
     """How a stage begins: with a strided block, or with convolution, max-pooling, norm, act."""
     head_bias: bool = True

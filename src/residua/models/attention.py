@@ -54,7 +54,7 @@ class CBAMModule(nn.Module):
     """Multiplies channels with a gate, then positions with a gate.
 
     The channels' means and maxima pass through the same two linear layers. The positions' mean and
-    maximum over channels pass through one convolution, with a bias and without normalisation.
+    maximum over channels pass through one convolution, with a bias and without normalization.
     """
 
     def __init__(self, channels: int, width: int, kernel_size: int) -> None:

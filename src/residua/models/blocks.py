@@ -17,7 +17,7 @@ class ResidualBlock(nn.Module):
     """after(branch(before(x)) + shortcut(x)), or shortcut(before(x)) if `shortcut_activated`.
 
     Post-activation blocks have an activation after the sum; pre-activation blocks have
-    normalisation and activation before the branch.
+    normalization and activation before the branch.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class LayerFactory:
         return nn.ReLU(inplace) if self.activation == "relu" else others[self.activation]()
 
     def build_norm_act(self, channels: int) -> tuple[nn.Module, nn.Module]:
-        """Normalisation and activation."""
+        """Normalization and activation."""
         norm = self.norm.build(channels)
-        # Without normalisation the input may also be a shortcut's: it must not be overwritten.
+        # Without normalization the input may also be a shortcut's: it must not be overwritten.
         return norm, self.build_activation(inplace=not isinstance(norm, nn.Identity))
 
     def build_attention(self, channels: int) -> list[nn.Module]:
@@ -80,7 +80,7 @@ class BaseBlock(Config):
     """Base of all kinds of residual blocks."""
 
     preact: ClassVar[bool] = False
-    """Whether the output is not activated, so that the head normalises and activates it."""
+    """Whether the output is not activated, so that the head normalizes and activates it."""
 
     dropout: Probability = 0.0
     """Between the last two convolutions of the branch."""
@@ -132,7 +132,7 @@ class PreActBlock(BaseBlock):
     shortcut_input: Literal["input", "activated", "activated_when_projected"] = (
         "activated_when_projected"
     )
-    """Input of the shortcut: the block's input, or that input normalised and activated."""
+    """Input of the shortcut: the block's input, or that input normalized and activated."""
 
     def build(
         self, in_channels: int, width: int, stride: int, layers: LayerFactory

@@ -100,7 +100,7 @@ def set_progress(network: nn.Module, progress: TrainingProgress) -> None:
 
 
 class BatchNorm(Config):
-    """Batch normalisation (Ioffe and Szegedy, arXiv:1502.03167)."""
+    """Batch normalization (Ioffe and Szegedy, arXiv:1502.03167)."""
 
     kind: Literal["batch"] = "batch"
     momentum: float = Field(default=0.1, gt=0, le=1)
@@ -116,7 +116,7 @@ class BatchNorm(Config):
 
 
 class GroupNorm(Config):
-    """Group normalisation (Wu and He, arXiv:1803.08494), which is independent of the batch."""
+    """Group normalization (Wu and He, arXiv:1803.08494), which is independent of the batch."""
 
     kind: Literal["group"] = "group"
     groups: int = Field(default=32, ge=1)
@@ -133,7 +133,7 @@ class GroupNorm(Config):
 
 
 class NoNorm(Config):
-    """No normalisation."""
+    """No normalization."""
 
     kind: Literal["none"] = "none"
 
@@ -151,7 +151,7 @@ class Projection(Config):
     kind: Literal["projection"] = "projection"
     kernel: Literal[1, 3] = 1
     norm: bool = True
-    """Whether a normalisation layer follows."""
+    """Whether a normalization layer follows."""
 
     def build(self, in_channels: int, out_channels: int, stride: int, norm: Norm) -> nn.Module:
         """(N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""

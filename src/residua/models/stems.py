@@ -16,14 +16,14 @@ WHITENING_IMAGES = 5000
 
 
 class ConvStem(Config):
-    """A convolution, with or without normalisation and activation."""
+    """A convolution, with or without normalization and activation."""
 
     kind: Literal["conv"] = "conv"
     width: int = Field(default=64, ge=1, le=2**16)
     """Output channels."""
     kernel: Literal[1, 3, 5, 7] = 3
     norm: bool = True
-    """Whether normalisation and activation follow; not needed before pre-activation blocks."""
+    """Whether normalization and activation follow; not needed before pre-activation blocks."""
     dropout: Probability = 0.0
     """Of whole channels, after the activation."""
 
@@ -77,7 +77,7 @@ class WhiteningConv(nn.Conv2d):
 
     @torch.no_grad()
     def init_from_images(self, images: Tensor) -> None:
-        """Compute the filters that whiten the patches of normalised images (N, 3, H, W)."""
+        """Compute the filters that whiten the patches of normalized images (N, 3, H, W)."""
         side = self.kernel_size[0]
         patches = images.unfold(2, side, 1).unfold(3, side, 1).permute(0, 2, 3, 1, 4, 5)
         rows = patches.reshape(-1, 3 * side**2).double()
@@ -91,7 +91,7 @@ def init_whitening(network: nn.Module, images: Tensor) -> None:
 
     Args:
         network: the network; without whitening layers nothing happens.
-        images: (N, 3, H, W) float32, normalised; the first 5000 are used.
+        images: (N, 3, H, W) float32, normalized; the first 5000 are used.
     """
     for module in network.modules():
         if isinstance(module, WhiteningConv):

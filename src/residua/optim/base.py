@@ -18,7 +18,7 @@ class BaseOptimizer(Config):
     lr: NonNegative
     weight_decay: NonNegative
     decay_filter: Literal["all", "weights"] = "all"
-    """What weight decay applies to: all parameters, or all but normalisation and biases."""
+    """What weight decay applies to: all parameters, or all but normalization and biases."""
 
     @abstractmethod
     def build_from_groups(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

@@ -33,7 +33,7 @@ class Muon(Config):
     normalize_weights: bool = True
     """Whether to scale each layer's filters to a mean squared norm of 1 before each step."""
     aux: SGD = SGD(nesterov=True)
-    """The optimiser of normalisation, biases and linear layers."""
+    """The optimiser of normalization, biases and linear layers."""
 
     def build(self, network: nn.Module) -> torch.optim.Optimizer:
         """Build an optimiser of the trainable parameters, with the schedules' values at step 0."""

@@ -28,7 +28,7 @@ class SAM(Config):
 
     Every step runs forward and backward pass twice, on the same augmented images with the same
     dropout: at the weights, and at a distance of rho along the gradient. The optimiser updates the
-    weights with the second gradient. Loss, accuracy and running statistics of batch normalisation
+    weights with the second gradient. Loss, accuracy and running statistics of batch normalization
     come from the first pass.
     """
 

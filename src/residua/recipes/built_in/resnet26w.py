@@ -7,7 +7,7 @@ Expected: 62.70 % best (epoch 69), 61.97 % at epoch 70.
 
 Published: stem with 32 channels and channel dropout 0.02; basic blocks 2-4-4-2 at 32-256 without an
 activation after the addition; 3 x 3 projections; 4 x 4 max-pooling; SGD 0.01, momentum 0.9, weight
-decay 1e-5, batch size 256; crop and flip; its own normalisation.
+decay 1e-5, batch size 256; crop and flip; its own normalization.
 
 Departure: the author never switched to evaluation mode, so the published accuracies come from
 batch statistics with active dropout. Here the network is evaluated in evaluation mode.

@@ -7,7 +7,7 @@ Expected: run 2 of the document: 74.86 % best (epoch 99), 74.70 % last. Run 1 is
 
 Published: stem with 32 channels; pre-activation blocks 7-7-7-3 at 32-256; dropout 0.1 before the
 linear layer; SGD 0.1, momentum 0.9, weight decay 5e-4, cosine over 100 epochs; batch size 128;
-plain cross-entropy; pad-4 crop and flip; its own normalisation.
+plain cross-entropy; pad-4 crop and flip; its own normalization.
 
 Decided here: the learning rate changes once an epoch; the shortcut always takes the activated
 input; torch's own initialisation, which matches the published first epoch, unlike fan-out
