@@ -94,9 +94,9 @@ def member(content: bytes) -> None:
     folder = HOME / archive.CIFAR100.folder
     folder.mkdir(exist_ok=True)
     known = hashlib.md5(content).hexdigest()
-    for each in archive.CIFAR100.members:
+    for each in archive.CIFAR100.files:
         (folder / each.name).write_bytes(content)
-    same = [archive.Member(each.name, known) for each in archive.CIFAR100.members]
+    same = [archive.ArchiveFile(each.name, known) for each in archive.CIFAR100.files]
     made = replace(archive.CIFAR100, train=(same[0],), test=same[1], meta=same[2])
     with suppress(UserError):
         archive.load(made, HOME)

@@ -51,7 +51,7 @@ def foreign(marker: Path) -> dict[str, str]:
         "c.yaml": "optimizer: !!python/name:os.system ''",
         "d.json": json.dumps({"optimizer": {"kind": "os.mkdir", "lr": str(marker)}}),
         "e.json": json.dumps({"loss": {"__reduce__": ["os.mkdir", [str(marker)]]}}),
-        "f.toml": f'name = "x"\n[data]\nkind = "residua.data.Folder"\npath = "{marker}"\n',
+        "f.toml": f'name = "x"\n[data]\nkind = "residua.data.ImageFolder"\npath = "{marker}"\n',
     }
 
 

@@ -1,4 +1,4 @@
-"""Augmentation: batched, seeded, on the device, with no loop over samples."""
+"""Augmentation of whole batches on the device, and normalization."""
 
 from residua.augment.base import BatchRandom
 from residua.augment.color import ColorJitter

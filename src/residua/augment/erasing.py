@@ -1,4 +1,4 @@
-"""Augmentations that hide a rectangle of each image, on normalised images."""
+"""Augmentations that hide a rectangle of each image, on normalized images."""
 
 import math
 from abc import abstractmethod
@@ -13,21 +13,21 @@ from residua.schedules import NonNegative, Probability
 
 
 class Rectangles(NamedTuple):
-    """One rectangle an image, in pixels, (N,) int64 each; of height 0 where nothing is hidden."""
+    """One rectangle for each image in pixels, (N,) int64 each; height 0 hides nothing."""
 
     top: Tensor
     left: Tensor
     height: Tensor
     width: Tensor
-    filling: Tensor | None = None
+    noise: Tensor | None = None
     """(N, 3, H, W) float32 to fill with; None fills with 0, the mean of the training set."""
 
-    def masked(self, height: int, width: int) -> Tensor:
-        """(N, 1, H, W) bool: what is hidden; parts beyond the edges are nowhere."""
+    def mask(self, height: int, width: int) -> Tensor:
+        """(N, 1, H, W) bool: the pixels inside; parts of a rectangle outside the image are cut."""
 
         def inside(start: Tensor, length: Tensor, size: int) -> Tensor:
-            place = torch.arange(size, device=start.device)
-            return (place >= start[:, None]) & (place < (start + length)[:, None])
+            index = torch.arange(size, device=start.device)
+            return (index >= start[:, None]) & (index < (start + length)[:, None])
 
         rows = inside(self.top, self.height, height)
         columns = inside(self.left, self.width, width)
@@ -35,88 +35,91 @@ class Rectangles(NamedTuple):
 
 
 class Erasing(Operation):
-    """An augmentation that hides a rectangle."""
+    """The base class of augmentations that hide a rectangle."""
 
     p: Probability = 0.5
     fill: Literal["mean", "noise"] = "mean"
-    """With the training set's mean, or with standard normal noise."""
+    """Fill with the mean of the training set, or with standard normal noise."""
 
     @abstractmethod
-    def rectangles(self, draw: BatchRandom) -> Rectangles:
-        """One rectangle for every image."""
+    def sample_rectangles(self, random: BatchRandom) -> Rectangles:
+        """Sample a rectangle for every image."""
 
-    def draw(self, draw: BatchRandom) -> Rectangles:
-        """The rectangles, of height 0 where the image is left alone."""
-        holes = self.rectangles(draw)
-        holes = holes._replace(height=holes.height * draw.chosen(self.p))
+    def sample(self, random: BatchRandom) -> Rectangles:
+        """Sample rectangles, with height 0 for unchanged images."""
+        rectangles = self.sample_rectangles(random)
+        rectangles = rectangles._replace(height=rectangles.height * random.bernoulli(self.p))
         if self.fill == "mean":
-            return holes
-        shape = (draw.count, 3, draw.height, draw.width)
-        device = draw.generator.device
-        return holes._replace(filling=torch.randn(shape, generator=draw.generator, device=device))
+            return rectangles
+        shape = (random.count, 3, random.height, random.width)
+        noise = torch.randn(shape, generator=random.generator, device=random.device)
+        return rectangles._replace(noise=noise)
 
-    def apply(self, images: Tensor, drawn: Rectangles) -> Tensor:
-        """The images (N, 3, H, W) with the rectangles filled."""
-        hidden = drawn.masked(*images.shape[-2:])
-        if drawn.filling is None:
-            return images.masked_fill(hidden, 0.0)
-        return torch.where(hidden, drawn.filling, images)
+    def apply(self, images: Tensor, params: Rectangles) -> Tensor:
+        """Fill the rectangles in images (N, 3, H, W)."""
+        mask = params.mask(*images.shape[-2:])
+        if params.noise is None:
+            return images.masked_fill(mask, 0.0)
+        return torch.where(mask, params.noise, images)
 
 
 class Cutout(Erasing):
-    """A square about a uniformly drawn centre, cut off by the edges (arXiv:1708.04552)."""
+    """A square around a uniformly sampled centre, cut at the edges (arXiv:1708.04552)."""
 
     kind: Literal["cutout"] = "cutout"
     size: NonNegative = 8
-    """The side, in pixels."""
+    """The side in pixels."""
 
-    def rectangles(self, draw: BatchRandom) -> Rectangles:
-        """Centres anywhere in the image."""
-        size = round(draw.number(self.size))
-        sides = torch.full((draw.count,), size, device=draw.generator.device)
-        top, left = (draw.integer(side) - size // 2 for side in (draw.height, draw.width))
+    def sample_rectangles(self, random: BatchRandom) -> Rectangles:
+        """Sample centres anywhere in the image."""
+        size = round(random.value(self.size))
+        sides = torch.full((random.count,), size, device=random.device)
+        top, left = (random.integers(side) - size // 2 for side in (random.height, random.width))
         return Rectangles(top, left, sides, sides)
 
 
 class CoarseDropout(Erasing):
-    """A square wholly inside the image (Albumentations' CoarseDropout with one hole)."""
+    """A square inside the image (Albumentations' CoarseDropout with one hole)."""
 
     kind: Literal["coarse_dropout"] = "coarse_dropout"
     size: NonNegative = 8
-    """The side, in pixels."""
+    """The side in pixels."""
 
-    def rectangles(self, draw: BatchRandom) -> Rectangles:
-        """Squares that fit, all equally likely."""
-        sides = [min(round(draw.number(self.size)), side) for side in (draw.height, draw.width)]
-        top = draw.integer(draw.height - sides[0] + 1)
-        left = draw.integer(draw.width - sides[1] + 1)
+    def sample_rectangles(self, random: BatchRandom) -> Rectangles:
+        """Sample squares with uniform positions."""
+        sides = [
+            min(round(random.value(self.size)), side) for side in (random.height, random.width)
+        ]
+        top = random.integers(random.height - sides[0] + 1)
+        left = random.integers(random.width - sides[1] + 1)
         height, width = (torch.full_like(top, side) for side in sides)
         return Rectangles(top, left, height, width)
 
 
 class RandomErasing(Erasing):
-    """A rectangle of random area and shape, wholly inside the image (arXiv:1708.04896).
+    """A rectangle of random area and aspect ratio inside the image (arXiv:1708.04896).
 
-    As torchvision does: of ten drawn rectangles the first that fits; none fits, none is erased.
+    As in torchvision, the first fitting one of ten rectangles is taken; if none fits, nothing is
+    erased.
     """
 
     kind: Literal["random_erasing"] = "random_erasing"
     area: tuple[float, float] = (0.02, 0.33)
-    """The share of the image's area is uniform between these."""
+    """The range of the rectangle's fraction of the image area (uniform)."""
     ratio: tuple[float, float] = (0.3, 3.3)
-    """Height over width is log-uniform between these."""
+    """The range of height / width (log-uniform)."""
     attempts: int = Field(default=10, ge=1)
 
-    def rectangles(self, draw: BatchRandom) -> Rectangles:
-        """The first of the drawn rectangles that is smaller than the image."""
-        area = draw.uniform(*self.area, self.attempts) * (draw.height * draw.width)
-        logs = draw.uniform(math.log(self.ratio[0]), math.log(self.ratio[1]), self.attempts)
-        heights = (area * logs.exp()).sqrt().round().long()
-        widths = (area / logs.exp()).sqrt().round().long()
-        fits = (heights < draw.height) & (widths < draw.width)
+    def sample_rectangles(self, random: BatchRandom) -> Rectangles:
+        """Sample rectangles; take the first one that is smaller than the image."""
+        area = random.uniform(*self.area, self.attempts) * (random.height * random.width)
+        log_ratio = random.uniform(math.log(self.ratio[0]), math.log(self.ratio[1]), self.attempts)
+        heights = (area * log_ratio.exp()).sqrt().round().long()
+        widths = (area / log_ratio.exp()).sqrt().round().long()
+        fits = (heights < random.height) & (widths < random.width)
         first = fits.int().argmax(1, keepdim=True)
         height, width = (sides.gather(1, first)[:, 0] for sides in (heights, widths))
         height = height * fits.any(1)
-        top = draw.integer(draw.height - height + 1)
-        left = draw.integer((draw.width - width + 1).clamp(min=1))
+        top = random.integers(random.height - height + 1)
+        left = random.integers((random.width - width + 1).clamp(min=1))
         return Rectangles(top, left, height, width)

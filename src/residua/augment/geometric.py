@@ -1,8 +1,8 @@
-"""Augmentations that move pixels: any number of them become one gather or one resampling.
+"""Geometric augmentations, all of which are applied by one gather or one resampling.
 
-Each draws one 2 x 3 matrix an image, from the pixel (x, y) of the output to the place in the input
-that it is read from. Matrices compose by multiplication, so the batch is read once however many
-augmentations there are, and nothing is interpolated twice.
+Each operation samples one 2 x 3 matrix for each image, which maps an output pixel (x, y) to the
+position in the input. The matrices of several operations are multiplied, so the batch is read only
+once and nothing is interpolated twice.
 """
 
 import math
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from residua.augment.base import BatchRandom, Operation, constant
+from residua.augment.base import BatchRandom, Operation, cached_tensor
 from residua.errors import UserError
 from residua.schedules import NonNegative, Probability, Scheduled
 
@@ -23,212 +23,212 @@ Padding = Literal["zero", "reflect"]
 
 
 class Geometric(Operation):
-    """An augmentation that moves pixels."""
+    """The base class of geometric augmentations."""
 
     pixel_exact: ClassVar[bool] = True
-    """Whether every output pixel is some input pixel, so that nothing is interpolated."""
+    """Whether every output pixel equals an input pixel, so that nothing is interpolated."""
 
     @abstractmethod
-    def matrices(self, draw: BatchRandom) -> Tensor:
-        """(N, 2, 3) float32, from output pixels (x, y, 1) to input pixels (x, y)."""
+    def matrices(self, random: BatchRandom) -> Tensor:
+        """Sample matrices (N, 2, 3) float32 from output (x, y, 1) to input pixels (x, y)."""
 
     @property
     def padding_mode(self) -> Padding | None:
-        """What lies beyond the image's edge; None where nothing beyond is ever read."""
+        """The padding; None if no pixel outside the image is read."""
         return None
 
 
 class Flip(Geometric):
-    """Mirror left and right, each image with probability p."""
+    """Flip each image horizontally with probability p."""
 
     kind: Literal["flip"] = "flip"
     p: Probability = 0.5
 
-    def matrices(self, draw: BatchRandom) -> Tensor:
-        """Mirror the chosen images."""
-        return _mirror(draw.chosen(self.p), draw.width)
+    def matrices(self, random: BatchRandom) -> Tensor:
+        """Sample which images are flipped."""
+        return _flip(random.bernoulli(self.p), random.width)
 
 
 class AlternatingFlip(Geometric):
-    """Mirror every image in every second epoch, half of them first (Jordan, arXiv:2404.00498).
+    """Flip each image in every second epoch (Jordan, arXiv:2404.00498).
 
-    Which half is drawn once, by each image's index: no image is seen the same way round twice
-    in a row, and every pair of epochs shows all images both ways.
+    A hash of the index selects the half of the images that is flipped in odd epochs; the other half
+    is flipped in even epochs. Two successive epochs show each image both ways.
     """
 
     kind: Literal["alternating_flip"] = "alternating_flip"
 
-    def matrices(self, draw: BatchRandom) -> Tensor:
-        """Mirror the images whose turn it is."""
-        hashed = (draw.indices * 2654435761) % 4294967296 >> 15
-        return _mirror((hashed + draw.progress.epoch) % 2 == 1, draw.width)
+    def matrices(self, random: BatchRandom) -> Tensor:
+        """Flip half of the images, by epoch."""
+        hashed = (random.indices * 2654435761) % 4294967296 >> 15
+        return _flip((hashed + random.progress.epoch) % 2 == 1, random.width)
 
 
 class Crop(Geometric):
-    """Pad every side, then take a window of the image's own size at a uniformly drawn place."""
+    """Pad all sides, then crop a window of the original size at a uniform random position."""
 
     kind: Literal["crop"] = "crop"
     padding: int = Field(default=4, ge=0)
-    """In pixels; below the image's size."""
+    """Pixels; below the image size."""
     mode: Padding = "zero"
 
     @property
     def padding_mode(self) -> Padding | None:
-        """Zeros or the mirrored image."""
+        """The padding of the recipe."""
         return self.mode
 
-    def matrices(self, draw: BatchRandom) -> Tensor:
-        """Translations by whole pixels.
+    def matrices(self, random: BatchRandom) -> Tensor:
+        """Sample translations by whole pixels.
 
         Raises:
-            UserError: the padding is as large as the image.
+            UserError: the padding is not below the image size.
         """
-        if self.padding >= min(draw.width, draw.height):
+        if self.padding >= min(random.width, random.height):
             raise UserError(
                 f"a crop's padding of {self.padding} needs images larger than "
-                f"{draw.width} x {draw.height} pixels"
+                f"{random.width} x {random.height} pixels"
             )
-        shift_x, shift_y = (draw.integer(2 * self.padding + 1) - self.padding for _ in range(2))
-        return _shift(shift_x, shift_y)
+        shift_x, shift_y = (random.integers(2 * self.padding + 1) - self.padding for _ in range(2))
+        return _translation(shift_x, shift_y)
 
 
 class Affine(Geometric):
-    """Rotate, scale, shear and translate about the centre, each image with probability p.
+    """Scale, shear, rotate (about the centre) and translate each image with probability p.
 
-    The order is scale, shear, rotate, translate; beyond the edges lies zero; bilinear.
+    The transforms are applied in this order, with bilinear interpolation.
     """
 
     kind: Literal["affine"] = "affine"
     pixel_exact: ClassVar[bool] = False
     degrees: NonNegative = 0.0
-    """Rotation is uniform in [-degrees, degrees]."""
+    """The rotation is uniform in [-degrees, degrees]."""
     translate: NonNegative = 0.0
-    """Translation is uniform within this share of the side, both ways, along each axis."""
+    """The translation along each axis is uniform in [-translate, translate] times the side."""
     scale: tuple[Scheduled, Scheduled] = (1.0, 1.0)
-    """The scale is uniform between these."""
+    """The range of the scale (uniform)."""
     shear: NonNegative = 0.0
-    """Shear along x is uniform in [-shear, shear] degrees."""
+    """The shear along x is uniform in [-shear, shear] degrees."""
     p: Probability = 1.0
     mode: Padding = "zero"
 
     @property
     def padding_mode(self) -> Padding | None:
-        """Zeros or the mirrored image."""
+        """The padding of the recipe."""
         return self.mode
 
-    def matrices(self, draw: BatchRandom) -> Tensor:
-        """The inverse of scale, shear, rotation and translation about the centre."""
-        degrees, translate, shear = map(draw.number, (self.degrees, self.translate, self.shear))
-        low, high = map(draw.number, self.scale)
-        angle = draw.uniform(-degrees, degrees) * (math.pi / 180)
-        slant = torch.tan(draw.uniform(-shear, shear) * (math.pi / 180))
-        scale = draw.uniform(low, high)
-        moves = [draw.uniform(-translate, translate) * side for side in (draw.width, draw.height)]
-        chosen = draw.chosen(self.p)
+    def matrices(self, random: BatchRandom) -> Tensor:
+        """Sample the inverse of scale, shear, rotation and translation."""
+        degrees, translate, shear = map(random.value, (self.degrees, self.translate, self.shear))
+        low, high = map(random.value, self.scale)
+        angle = random.uniform(-degrees, degrees) * (math.pi / 180)
+        shear_x = torch.tan(random.uniform(-shear, shear) * (math.pi / 180))
+        scale = random.uniform(low, high)
+        offsets = [
+            random.uniform(-translate, translate) * side for side in (random.width, random.height)
+        ]
+        apply = random.bernoulli(self.p)
         cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-        across = torch.stack([cos - slant * sin, -sin - slant * cos], 1)
-        linear = torch.stack([across, torch.stack([sin, cos], 1)], 1)
-        centre = constant(((draw.width - 1) / 2, (draw.height - 1) / 2), linear.device)
-        origin = centre - (linear @ (centre + torch.stack(moves, 1))[..., None])[..., 0]
+        first_row = torch.stack([cos - shear_x * sin, -sin - shear_x * cos], 1)
+        linear = torch.stack([first_row, torch.stack([sin, cos], 1)], 1)
+        centre = cached_tensor(((random.width - 1) / 2, (random.height - 1) / 2), linear.device)
+        origin = centre - (linear @ (centre + torch.stack(offsets, 1))[..., None])[..., 0]
         return torch.where(
-            chosen[:, None, None],
+            apply[:, None, None],
             torch.cat([linear, origin[..., None]], 2),
-            identity_matrices(draw.count, linear.device),
+            identity_matrices(random.count, linear.device),
         )
 
 
 def identity_matrices(count: int, device: torch.device) -> Tensor:
-    """(count, 2, 3): nothing moves."""
-    return constant((1, 0, 0, 0, 1, 0), device).view(1, 2, 3).repeat(count, 1, 1)
+    """Identity transforms, (count, 2, 3)."""
+    return cached_tensor((1, 0, 0, 0, 1, 0), device).view(1, 2, 3).repeat(count, 1, 1)
 
 
-def _shift(x: Tensor, y: Tensor) -> Tensor:
-    """(N, 2, 3): translations by x and y pixels, (N,) each."""
+def _translation(x: Tensor, y: Tensor) -> Tensor:
+    """Translations (N, 2, 3) by x and y pixels, (N,) each."""
     matrices = identity_matrices(len(x), x.device)
     matrices[:, 0, 2] = x
     matrices[:, 1, 2] = y
     return matrices
 
 
-def _mirror(chosen: Tensor, width: int) -> Tensor:
-    """(N, 2, 3): left and right exchanged where chosen, (N,) bool."""
-    matrices, mirrored = identity_matrices(len(chosen), chosen.device), chosen.float()
-    matrices[:, 0, 0] = 1 - 2 * mirrored
-    matrices[:, 0, 2] = (width - 1) * mirrored
+def _flip(flipped: Tensor, width: int) -> Tensor:
+    """Horizontal flips (N, 2, 3) of the images where `flipped`, (N,) bool, is true."""
+    matrices, flips = identity_matrices(len(flipped), flipped.device), flipped.float()
+    matrices[:, 0, 0] = 1 - 2 * flips
+    matrices[:, 0, 2] = (width - 1) * flips
     return matrices
 
 
 def compose(first: Tensor, second: Tensor) -> Tensor:
-    """The matrices (N, 2, 3) of `first`, then `second`: read through second's, then first's."""
+    """Compose the matrices (N, 2, 3) of `first`, then `second`, applied to images in this order."""
     linear = first[:, :, :2] @ second[:, :, :2]
     origin = first[:, :, :2] @ second[:, :, 2:] + first[:, :, 2:]
     return torch.cat([linear, origin], 2)
 
 
-def groups(operations: Sequence[Geometric]) -> list[list[Geometric]]:
-    """Split into runs that one reading can do: those that agree on what lies beyond the edge."""
-    runs: list[list[Geometric]] = []
+def group_by_padding(operations: Sequence[Geometric]) -> list[list[Geometric]]:
+    """Group successive operations with compatible padding; each group is applied at once."""
+    groups: list[list[Geometric]] = []
     for operation in operations:
-        padding_mode = {other.padding_mode for other in (runs[-1] if runs else [])} | {
-            operation.padding_mode
-        }
-        if runs and len(padding_mode - {None}) <= 1:
-            runs[-1].append(operation)
+        modes = {other.padding_mode for other in (*(groups[-1] if groups else ()), operation)}
+        if groups and len(modes - {None}) <= 1:
+            groups[-1].append(operation)
         else:
-            runs.append([operation])
-    return runs
+            groups.append([operation])
+    return groups
 
 
 def resample(images: Tensor, matrices: Tensor, padding_mode: Padding, pixel_exact: bool) -> Tensor:
-    """Read every output pixel of a batch from where its matrix points.
+    """Compute each output pixel from the input position given by the image's matrix.
 
     Args:
         images: (N, C, H, W), uint8 or float32.
         matrices: (N, 2, 3), from output to input pixels.
-        beyond: what is read beyond the edges.
-        integral: whether the matrices map pixels onto pixels, rows onto rows: then it is one
-            gather, in the images' own type; else one bilinear sampling, in float32.
+        padding_mode: the values outside the image.
+        pixel_exact: whether the matrices map pixels to pixels and rows to rows. If so, the result
+            is one gather in the dtype of the images; otherwise one bilinear sampling in float32.
 
     Returns:
         (N, C, H, W).
     """
-    return (_gather if pixel_exact else _sample)(images, matrices, padding_mode)
+    return (_gather if pixel_exact else _grid_sample)(images, matrices, padding_mode)
 
 
 def _gather(images: Tensor, matrices: Tensor, padding_mode: Padding) -> Tensor:
     count, channels, height, width = images.shape
-    columns = _places(matrices[:, 0, 0], matrices[:, 0, 2], width)
-    rows = _places(matrices[:, 1, 1], matrices[:, 1, 2], height)
+    columns = _source_indices(matrices[:, 0, 0], matrices[:, 0, 2], width)
+    rows = _source_indices(matrices[:, 1, 1], matrices[:, 1, 2], height)
     if padding_mode == "zero":
         images = F.pad(images, (1, 1, 1, 1))
         columns, rows = columns.clamp(-1, width) + 1, rows.clamp(-1, height) + 1
     else:
-        columns, rows = _reflected(columns, width), _reflected(rows, height)
-    # One place a pixel for all channels: an index for every dimension is much slower.
-    places = rows[:, :, None] * images.shape[-1] + columns[:, None, :]
-    shared = places.reshape(count, 1, -1).expand(-1, channels, -1)
-    return images.flatten(2).gather(2, shared).view(count, channels, height, width)
+        columns, rows = _reflect(columns, width), _reflect(rows, height)
+    # One flat index per pixel for all channels is much faster than one index per dimension.
+    indices = rows[:, :, None] * images.shape[-1] + columns[:, None, :]
+    indices = indices.reshape(count, 1, -1).expand(-1, channels, -1)
+    return images.flatten(2).gather(2, indices).view(count, channels, height, width)
 
 
-def _places(slope: Tensor, offset: Tensor, size: int) -> Tensor:
-    """(N, size) int64: where each output row or column is read."""
-    steps = torch.arange(size, device=slope.device, dtype=slope.dtype)
-    return (slope[:, None] * steps + offset[:, None]).round().long()
+def _source_indices(scale: Tensor, offset: Tensor, size: int) -> Tensor:
+    """(N, size) int64: the input index of each output row or column."""
+    outputs = torch.arange(size, device=scale.device, dtype=scale.dtype)
+    return (scale[:, None] * outputs + offset[:, None]).round().long()
 
 
-def _reflected(places: Tensor, size: int) -> Tensor:
-    return (size - 1) - ((size - 1) - places.abs()).abs()
+def _reflect(indices: Tensor, size: int) -> Tensor:
+    return (size - 1) - ((size - 1) - indices.abs()).abs()
 
 
-def _sample(images: Tensor, matrices: Tensor, padding_mode: Padding) -> Tensor:
+def _grid_sample(images: Tensor, matrices: Tensor, padding_mode: Padding) -> Tensor:
     height, width = images.shape[-2:]
     x = torch.arange(width, device=images.device, dtype=matrices.dtype)
     y = torch.arange(height, device=images.device, dtype=matrices.dtype)
-    # From pixels to grid_sample's [-1, 1], done to the matrices: they are fewer than the places.
-    sides = constant((max(1, width - 1), max(1, height - 1)), images.device)
-    matrices = matrices * (2 / sides)[:, None]
-    along_x = matrices[:, :, 0, None] * x - 1
-    along_y = matrices[:, :, 1, None] * y + matrices[:, :, 2, None]
-    grid = (along_y[..., :, None] + along_x[..., None, :]).permute(0, 2, 3, 1)
+    # Scale from pixels to grid_sample's [-1, 1] in the matrices, which are smaller than the grid.
+    extents = cached_tensor((max(1, width - 1), max(1, height - 1)), images.device)
+    matrices = matrices * (2 / extents)[:, None]
+    x_terms = matrices[:, :, 0, None] * x - 1
+    y_terms = matrices[:, :, 1, None] * y + matrices[:, :, 2, None]
+    grid = (y_terms[..., :, None] + x_terms[..., None, :]).permute(0, 2, 3, 1)
     mode = "zeros" if padding_mode == "zero" else "reflection"
     return F.grid_sample(images.float(), grid, "bilinear", mode, align_corners=True)

@@ -12,41 +12,41 @@ from residua.augment.erasing import Rectangles
 from residua.schedules import Probability, Scheduled, bounds
 
 
-def _positive(number: Scheduled) -> Scheduled:
-    if min(bounds(number)) <= 0:
+def _check_positive(value: Scheduled) -> Scheduled:
+    if min(bounds(value)) <= 0:
         raise ValueError("must be above 0")
-    return number
+    return value
 
 
 class MixParams(NamedTuple):
-    """What each image is mixed with, and how."""
+    """The parameters of mixing for each image."""
 
     partner: Tensor
-    """(N,) int64: the other image, by its place in the batch."""
-    share: Tensor
-    """(N,) float32: how much of the target stays the image's own."""
-    holes: Rectangles | None
-    """Where the other image shows; None where it shines through everywhere."""
+    """(N,) int64: the index of the other image in the batch."""
+    lam: Tensor
+    """(N,) float32: the weight of the image's own target."""
+    rectangles: Rectangles | None
+    """The part taken from the other image; None blends the whole images."""
 
 
 class Mixing(Operation):
-    """An augmentation that mixes each image with another one of its batch."""
+    """The base class of augmentations that mix each image with another one of the batch."""
 
-    alpha: Annotated[Scheduled, AfterValidator(_positive), Field(validate_default=True)] = 1.0
-    """The share is drawn from Beta(alpha, alpha)."""
+    alpha: Annotated[Scheduled, AfterValidator(_check_positive), Field(validate_default=True)] = 1.0
+    """Lambda is sampled from Beta(alpha, alpha)."""
     p: Probability = 1.0
-    """For each image."""
+    """The probability for each image."""
 
     @abstractmethod
-    def draw(self, draw: BatchRandom) -> MixParams:
-        """What each image is mixed with, and how."""
+    def sample(self, random: BatchRandom) -> MixParams:
+        """Sample the parameters of mixing for each image."""
 
     @abstractmethod
-    def apply(self, images: Tensor, targets: Tensor, drawn: MixParams) -> tuple[Tensor, Tensor]:
-        """Images (N, 3, H, W) and targets (N, K), which sum to 1, mixed."""
+    def apply(self, images: Tensor, targets: Tensor, params: MixParams) -> tuple[Tensor, Tensor]:
+        """Mix images (N, 3, H, W) and targets (N, K) whose rows sum to 1."""
 
-    def _shares(self, draw: BatchRandom) -> Tensor:
-        return torch.where(draw.chosen(self.p), draw.beta(draw.number(self.alpha)), 1.0)
+    def _sample_lam(self, random: BatchRandom) -> Tensor:
+        return torch.where(random.bernoulli(self.p), random.beta(random.value(self.alpha)), 1.0)
 
 
 class MixUp(Mixing):
@@ -54,47 +54,47 @@ class MixUp(Mixing):
 
     kind: Literal["mixup"] = "mixup"
 
-    def draw(self, draw: BatchRandom) -> MixParams:
-        """Partners by one permutation of the batch."""
-        return MixParams(draw.permutation(), self._shares(draw), None)
+    def sample(self, random: BatchRandom) -> MixParams:
+        """Sample partners by a permutation of the batch, and lambda."""
+        return MixParams(random.permutation(), self._sample_lam(random), None)
 
-    def apply(self, images: Tensor, targets: Tensor, drawn: MixParams) -> tuple[Tensor, Tensor]:
-        """Mean of images, mean of targets."""
-        share = drawn.share[:, None, None, None]
-        mixed = images[drawn.partner].mul_(1 - share).addcmul_(images, share)
-        return mixed, _mixed(targets, drawn)
+    def apply(self, images: Tensor, targets: Tensor, params: MixParams) -> tuple[Tensor, Tensor]:
+        """Mix images and targets linearly."""
+        lam = params.lam[:, None, None, None]
+        mixed = images[params.partner].mul_(1 - lam).addcmul_(images, lam)
+        return mixed, _mix_targets(targets, params)
 
 
 class CutMix(Mixing):
-    """A rectangle of another image pasted in (Yun et al., arXiv:1905.04899).
+    """A rectangle of another image pasted into each image (Yun et al., arXiv:1905.04899).
 
-    The rectangle's centre is uniform over the image, what lies beyond the edges is cut off, and
-    the targets are mixed by the area that is left, as in the authors' code.
+    As in the authors' code, the centre of the rectangle is uniform over the image, the rectangle is
+    cut at the edges, and the targets are mixed by the remaining area.
     """
 
     kind: Literal["cutmix"] = "cutmix"
 
-    def draw(self, draw: BatchRandom) -> MixParams:
-        """Partners by one permutation of the batch, rectangles by share of the area."""
-        partner, share = draw.permutation(), self._shares(draw)
-        side = (1 - share).sqrt()
+    def sample(self, random: BatchRandom) -> MixParams:
+        """Sample partners by a permutation of the batch, and rectangles of area 1 - lambda."""
+        partner, lam = random.permutation(), self._sample_lam(random)
+        side = (1 - lam).sqrt()
 
         def span(size: int) -> tuple[Tensor, Tensor]:
-            half, centre = (side * size).long() // 2, draw.integer(size)
+            half, centre = (side * size).long() // 2, random.integers(size)
             start = (centre - half).clamp(0, size)
             return start, (centre + half).clamp(0, size) - start
 
-        (top, height), (left, width) = span(draw.height), span(draw.width)
-        share = 1 - (height * width).float() / (draw.height * draw.width)
-        return MixParams(partner, share, Rectangles(top, left, height, width))
+        (top, height), (left, width) = span(random.height), span(random.width)
+        lam = 1 - (height * width).float() / (random.height * random.width)
+        return MixParams(partner, lam, Rectangles(top, left, height, width))
 
-    def apply(self, images: Tensor, targets: Tensor, drawn: MixParams) -> tuple[Tensor, Tensor]:
-        """Rectangles pasted, targets mixed by area."""
-        assert drawn.holes is not None
-        hidden = drawn.holes.masked(*images.shape[-2:])
-        return torch.where(hidden, images[drawn.partner], images), _mixed(targets, drawn)
+    def apply(self, images: Tensor, targets: Tensor, params: MixParams) -> tuple[Tensor, Tensor]:
+        """Paste the rectangles and mix the targets by area."""
+        assert params.rectangles is not None
+        mask = params.rectangles.mask(*images.shape[-2:])
+        return torch.where(mask, images[params.partner], images), _mix_targets(targets, params)
 
 
-def _mixed(targets: Tensor, drawn: MixParams) -> Tensor:
-    share = drawn.share[:, None]
-    return targets * share + targets[drawn.partner] * (1 - share)
+def _mix_targets(targets: Tensor, params: MixParams) -> Tensor:
+    lam = params.lam[:, None]
+    return targets * lam + targets[params.partner] * (1 - lam)

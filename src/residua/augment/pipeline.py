@@ -1,4 +1,4 @@
-"""All augmentations of a recipe as one function of a batch, with normalisation fused in."""
+"""All augmentations of a recipe and the normalization, as one function of a batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from residua.augment.geometric import (
     Flip,
     Geometric,
     compose,
-    groups,
+    group_by_padding,
     resample,
 )
 from residua.augment.mixing import CutMix, Mixing, MixUp
@@ -43,60 +43,62 @@ Augmentation = (
 
 @dataclass(frozen=True)
 class Pipeline:
-    """uint8 images and labels to what the network and the loss take.
+    """Convert uint8 images and labels to the inputs of the network and the loss.
 
-    The families go in this order whatever their order in the recipe, and keep their own order
-    inside: geometric, colour, normalisation, resizing, erasing, mixing.
+    The order is geometric, colour, normalization, resizing, erasing, mixing. Within each of these
+    groups the operations keep the order of the recipe.
     """
 
     operations: Sequence[Augmentation]
     normalize: Normalize
+    """On the device of the images."""
     classes: int
 
     def __call__(
-        self, images: Tensor, labels: Tensor, draw: BatchRandom, size: int | None = None
+        self, images: Tensor, labels: Tensor, random: BatchRandom, size: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """Augment a batch.
 
         Args:
             images: (N, 3, H, W) uint8.
             labels: (N,) int64.
-            draw: the randomness, on the images' device.
-            size: the side in pixels to resize to; None leaves it.
+            random: the source of randomness, on the device of the images.
+            size: the side in pixels to resize to; None keeps the size.
 
         Returns:
-            images (N, 3, size, size) float32, normalised; targets (N, classes) float32, each row
+            images (N, 3, size, size) float32, normalized; targets (N, classes) float32, each row
             summing to 1.
         """
-        operations = [part for each in self.operations for part in each.parts(draw)]
-        for run in groups([each for each in operations if isinstance(each, Geometric)]):
-            matrices = reduce(compose, [each.matrices(draw) for each in run])
-            edges = [each.padding_mode for each in run if each.padding_mode]
-            pixel_exact = all(each.pixel_exact for each in run) and images.dtype == torch.uint8
-            images = resample(images, matrices, edges[0] if edges else "zero", pixel_exact)
-        colors = [each for each in operations if isinstance(each, ColorOp)]
-        if colors:
+        operations = [part for each in self.operations for part in each.expand(random)]
+        geometric = [each for each in operations if isinstance(each, Geometric)]
+        for group in group_by_padding(geometric):
+            matrices = reduce(compose, [each.matrices(random) for each in group])
+            modes = [each.padding_mode for each in group if each.padding_mode]
+            pixel_exact = all(each.pixel_exact for each in group) and images.dtype == torch.uint8
+            images = resample(images, matrices, modes[0] if modes else "zero", pixel_exact)
+        color_ops = [each for each in operations if isinstance(each, ColorOp)]
+        if color_ops:
             images = images.float() / 255
-            for color in colors:
-                images = color.apply(images, color.draw(draw))
+            for color_op in color_ops:
+                images = color_op.apply(images, color_op.sample(random))
             images = images * 255
         images = self.normalize(images)
         if size is not None:
             images = resize(images, size)
-            draw = draw.of_size(size, size)
+            random = random.resized(size, size)
         for erasing in operations:
             if isinstance(erasing, Erasing):
-                images = erasing.apply(images, erasing.draw(draw))
-        # Not F.one_hot, which looks at the labels first and so waits for the device.
+                images = erasing.apply(images, erasing.sample(random))
+        # Unlike this, F.one_hot reads the labels and so makes the host wait for the device.
         targets = (labels[:, None] == torch.arange(self.classes, device=labels.device)).float()
         for mixing in operations:
             if isinstance(mixing, Mixing):
-                images, targets = mixing.apply(images, targets, mixing.draw(draw))
+                images, targets = mixing.apply(images, targets, mixing.sample(random))
         return images, targets
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """(N, C, H, W) float to (N, C, size, size): bilinear, antialiased; unchanged if it fits."""
+    """Resize float images (N, C, H, W) to (N, C, size, size): bilinear, antialiased."""
     if images.shape[-2:] == (size, size):
         return images
     return F.interpolate(images, (size, size), mode="bilinear", antialias=True)

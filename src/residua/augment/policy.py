@@ -1,7 +1,8 @@
-"""Augmentations that choose among operations anew for every image."""
+"""Augmentation policies, which sample operations for each image."""
 
 import math
 from abc import abstractmethod
+from functools import reduce
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from residua.schedules import Magnitude
 
 GEOMETRIC_OPS = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
 COLOR_OPS: tuple[color_ops.ColorFunction, ...] = (
-    color_ops.unchanged,
+    color_ops.identity,
     color_ops.brightness,
     color_ops.color,
     color_ops.contrast,
@@ -25,156 +26,165 @@ COLOR_OPS: tuple[color_ops.ColorFunction, ...] = (
     color_ops.autocontrast,
     color_ops.equalize,
 )
-OPERATIONS = (*GEOMETRIC_OPS, *(recolouring.__name__ for recolouring in COLOR_OPS))
-"""The fourteen operations, all equally likely; `unchanged` is one of them."""
+OPERATIONS = (*GEOMETRIC_OPS, *(color_op.__name__ for color_op in COLOR_OPS))
+"""The names of the fourteen operations, which are equally likely."""
 MAX_MAGNITUDE = 30
-"""The highest magnitude."""
 
 
-class Ranges(NamedTuple):
-    """What the operations do at the highest magnitude; nothing at magnitude 0."""
+class MagnitudeRanges(NamedTuple):
+    """The effect of each operation at the highest magnitude. Magnitude 0 has no effect."""
 
     shear: float
-    """Pixels along one axis for each pixel along the other; half of all images the other way."""
+    """Pixels along one axis per pixel along the other, with a random sign."""
     translate: float
-    """A share of the side; half of all images the other way."""
+    """A fraction of the side, with a random sign."""
     degrees: float
-    """Of rotation; half of all images the other way."""
+    """The rotation, with a random sign."""
     enhance: float
-    """How far the factor of brightness, colour, contrast and sharpness lies above or below 1."""
+    """The difference of the factor of brightness, color, contrast, sharpness from 1, +/-."""
     bits: int
-    """How many of the eight bits posterising takes away; solarising inverts everything."""
+    """The number of bits that posterize removes. (Solarize inverts all levels.)"""
 
 
 class Policy(Operation):
-    """An augmentation that draws one operation or several, of either kind, for each image.
+    """An augmentation that samples one or more operations for each image.
 
-    What was drawn is one part that moves pixels, which joins the recipe's other geometric
-    augmentations in their single reading, and one part that changes colours. Where an image gets
-    both, it is therefore moved first, whatever the order they were drawn in.
+    The samples are combined into one geometric operation, which joins the single resampling of the
+    recipe's other geometric operations, and one colour operation. Thus geometric operations are
+    applied before colour operations, whatever the order in which they were sampled.
     """
 
-    ranges: ClassVar[Ranges]
+    ranges: ClassVar[MagnitudeRanges]
     mode: Padding = "zero"
-    """What lies beyond the edges."""
+    """The padding of geometric operations."""
 
     @abstractmethod
-    def strengths(self, draw: BatchRandom) -> Tensor:
-        """(N, S) float32 in [0, 1]: how strong each of S operations in turn is for each image."""
+    def sample_strengths(self, random: BatchRandom) -> Tensor:
+        """Sample the strengths of S successive operations, (N, S) float32 in [0, 1]."""
 
-    def parts(self, draw: BatchRandom) -> tuple[Operation, ...]:
-        """What this step does to each image: first where its pixels go, then their colours."""
-        share = self.strengths(draw)
-        slots = share.shape[1]
-        choice = (draw.uniform(columns=slots) * len(OPERATIONS)).long()
-        signed = torch.where(draw.uniform(columns=slots) < 0.5, -share, share)
-        matrices = self.moves(choice[:, 0], signed[:, 0], draw)
-        for slot in range(1, slots):
-            matrices = compose(matrices, self.moves(choice[:, slot], signed[:, slot], draw))
-        colors = (choice - len(GEOMETRIC_OPS)).clamp(min=0)
+    def expand(self, random: BatchRandom) -> tuple[Operation, ...]:
+        """Sample the operations of each image."""
+        strengths = self.sample_strengths(random)
+        slots = strengths.shape[1]
+        choice = (random.uniform(columns=slots) * len(OPERATIONS)).long()
+        signed = torch.where(random.uniform(columns=slots) < 0.5, -strengths, strengths)
+        matrices = reduce(
+            compose,
+            (
+                self.geometric_matrices(choice[:, slot], signed[:, slot], random)
+                for slot in range(slots)
+            ),
+        )
+        color_choice = (choice - len(GEOMETRIC_OPS)).clamp(min=0)
         return (
-            SampledAffine(matrices_drawn=matrices, mode=self.mode),
-            SampledColorOps(choice=colors, strength=self.amounts(colors, signed)),
+            SampledAffine(sampled_matrices=matrices, mode=self.mode),
+            SampledColorOps(
+                choice=color_choice, strength=self.color_strengths(color_choice, signed)
+            ),
         )
 
-    def moves(self, choice: Tensor, signed: Tensor, draw: BatchRandom) -> Tensor:
-        """(N, 2, 3), the matrices of the chosen moves (N,) with strengths (N,) in [-1, 1].
+    def geometric_matrices(self, choice: Tensor, signed: Tensor, random: BatchRandom) -> Tensor:
+        """Compute the matrices (N, 2, 3) of the chosen operations; identity for colour operations.
 
-        Shears fix the image's upper left corner, as in the published code; rotations its centre.
+        As in the published code, shears fix the upper left corner and rotations the centre.
+
+        Args:
+            choice: (N,) int64, indices into `OPERATIONS`.
+            signed: (N,) float32 in [-1, 1], the strengths.
+            random: gives the size of the images.
         """
 
-        def of(move: str, most: float) -> Tensor:
-            return torch.where(choice == GEOMETRIC_OPS.index(move), signed * most, 0.0)
+        def amount(name: str, maximum: float) -> Tensor:
+            return torch.where(choice == GEOMETRIC_OPS.index(name), signed * maximum, 0.0)
 
-        shear_x, shear_y = (of(f"shear_{axis}", self.ranges.shear) for axis in "xy")
-        move_x = of("translate_x", self.ranges.translate * draw.width)
-        move_y = of("translate_y", self.ranges.translate * draw.height)
-        angle = of("rotate", math.radians(self.ranges.degrees))
+        shear_x, shear_y = (amount(f"shear_{axis}", self.ranges.shear) for axis in "xy")
+        move_x = amount("translate_x", self.ranges.translate * random.width)
+        move_y = amount("translate_y", self.ranges.translate * random.height)
+        angle = amount("rotate", math.radians(self.ranges.degrees))
         cos, sin = torch.cos(angle), torch.sin(angle)
-        x, y = (draw.width - 1) / 2, (draw.height - 1) / 2
-        across = [cos, shear_x - sin, x - cos * x + sin * y + shear_x / 2 + move_x]
-        down = [shear_y + sin, cos, y - sin * x - cos * y + shear_y / 2 + move_y]
-        return torch.stack([torch.stack(across, 1), torch.stack(down, 1)], 1)
+        x, y = (random.width - 1) / 2, (random.height - 1) / 2
+        first_row = [cos, shear_x - sin, x - cos * x + sin * y + shear_x / 2 + move_x]
+        second_row = [shear_y + sin, cos, y - sin * x - cos * y + shear_y / 2 + move_y]
+        return torch.stack([torch.stack(first_row, 1), torch.stack(second_row, 1)], 1)
 
-    def amounts(self, choice: Tensor, signed: Tensor) -> Tensor:
-        """What the chosen colour operations are given, for strengths in [-1, 1]; shapes alike."""
-        amounts = 1 + signed * self.ranges.enhance
+    def color_strengths(self, choice: Tensor, signed: Tensor) -> Tensor:
+        """Convert strengths in [-1, 1] to the arguments of the chosen colour operations."""
+        arguments = 1 + signed * self.ranges.enhance
         bits = 8 - (signed.abs() * self.ranges.bits).round()
-        amounts = torch.where(choice == COLOR_OPS.index(color_ops.posterize), bits, amounts)
+        arguments = torch.where(choice == COLOR_OPS.index(color_ops.posterize), bits, arguments)
         threshold = 256 * (1 - signed.abs())
-        return torch.where(choice == COLOR_OPS.index(color_ops.solarize), threshold, amounts)
+        return torch.where(choice == COLOR_OPS.index(color_ops.solarize), threshold, arguments)
 
 
 class SampledAffine(Geometric):
-    """The moves that a policy has drawn."""
+    """The geometric operations that a policy has sampled."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
     pixel_exact: ClassVar[bool] = False
-    matrices_drawn: Tensor
+    sampled_matrices: Tensor
     """(N, 2, 3)."""
     mode: Padding
 
     @property
     def padding_mode(self) -> Padding | None:
-        """Zeros or the mirrored image."""
+        """The padding of the policy."""
         return self.mode
 
-    def matrices(self, draw: BatchRandom) -> Tensor:  # noqa: ARG002
-        """What was drawn."""
-        return self.matrices_drawn
+    def matrices(self, random: BatchRandom) -> Tensor:  # noqa: ARG002
+        """Return the sampled matrices."""
+        return self.sampled_matrices
 
 
 class SampledColorOps(ColorOp):
-    """The changes of colour that a policy has drawn."""
+    """The colour operations that a policy has sampled."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
     choice: Tensor
-    """(N, S) int64: places in RECOLOURINGS."""
+    """(N, S) int64, indices into `COLOR_OPS`."""
     strength: Tensor
     """(N, S) float32."""
 
-    def draw(self, draw: BatchRandom) -> Tensor:  # noqa: ARG002
-        """(N, 2 S): what was drawn, choices before strengths."""
+    def sample(self, random: BatchRandom) -> Tensor:  # noqa: ARG002
+        """(N, 2 S): the choices, then the strengths."""
         return torch.cat([self.choice.float(), self.strength], 1)
 
-    def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """One operation after another, each image with its own."""
-        choices, strengths = drawn.chunk(2, 1)
+    def apply(self, images: Tensor, params: Tensor) -> Tensor:
+        """Apply the S operations of each image one after another."""
+        choices, strengths = params.chunk(2, 1)
         for choice, strength in zip(choices.long().unbind(1), strengths.unbind(1), strict=True):
             images = color_ops.apply_color_ops(images, choice, strength, COLOR_OPS)
         return images
 
 
 class RandAugment(Policy):
-    """Some operations in turn, all of one magnitude (Cubuk et al., arXiv:1909.13719).
+    """Several operations with the same magnitude (Cubuk et al., arXiv:1909.13719).
 
-    The ranges are AutoAugment's, which the paper takes; torchvision's class of the same name has
-    them too.
+    The ranges are those of AutoAugment, as in the paper and in torchvision's RandAugment.
     """
 
     kind: Literal["rand_augment"] = "rand_augment"
-    ranges: ClassVar[Ranges] = Ranges(0.3, 150 / 331, 30.0, 0.9, 4)
-    number: PositiveInt = 2
-    """Operations for each image (the paper's N)."""
+    ranges: ClassVar[MagnitudeRanges] = MagnitudeRanges(0.3, 150 / 331, 30.0, 0.9, 4)
+    num_ops: PositiveInt = 2
+    """The number of operations for each image (N in the paper)."""
     magnitude: Magnitude = 9
-    """From 0, nothing, to 30, the full ranges (the paper's M)."""
+    """From 0, no effect, to 30, the full ranges (M in the paper)."""
 
-    def strengths(self, draw: BatchRandom) -> Tensor:
-        """The magnitude, for every image and operation."""
-        share = draw.number(self.magnitude) / MAX_MAGNITUDE
-        return torch.full((draw.count, self.number), share, device=draw.generator.device)
+    def sample_strengths(self, random: BatchRandom) -> Tensor:
+        """Return the magnitude for all images and operations."""
+        strength = random.value(self.magnitude) / MAX_MAGNITUDE
+        return torch.full((random.count, self.num_ops), strength, device=random.device)
 
 
 class TrivialAugment(Policy):
-    """One operation of a random magnitude (Müller and Hutter, arXiv:2103.10158).
+    """One operation with a random magnitude (Müller and Hutter, arXiv:2103.10158).
 
-    The ranges are those of the paper's wide space, with its 32 pixels of translation as the whole
-    side of an image.
+    The ranges are those of the paper's wide space; its translation of up to 32 pixels is the side
+    of the image here.
     """
 
     kind: Literal["trivial_augment"] = "trivial_augment"
-    ranges: ClassVar[Ranges] = Ranges(0.99, 1.0, 135.0, 0.99, 6)
+    ranges: ClassVar[MagnitudeRanges] = MagnitudeRanges(0.99, 1.0, 135.0, 0.99, 6)
 
-    def strengths(self, draw: BatchRandom) -> Tensor:
-        """One of 31 magnitudes, all equally likely, for each image."""
-        return (draw.integer(MAX_MAGNITUDE + 1) / MAX_MAGNITUDE)[:, None]
+    def sample_strengths(self, random: BatchRandom) -> Tensor:
+        """Sample one of 31 equally likely magnitudes for each image."""
+        return (random.integers(MAX_MAGNITUDE + 1) / MAX_MAGNITUDE)[:, None]

@@ -88,7 +88,7 @@ class ChannelStats(Config):
 
     mean: tuple[float, float, float]
     std: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat]
-    """A value of 0 (a constant channel) counts as 1 in normalisation."""
+    """A value of 0 (a constant channel) counts as 1 in normalization."""
 
 
 def channel_stats(split: Split) -> ChannelStats:
