@@ -55,7 +55,9 @@ def test_failing_compiler_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_only_batches_of_known_sizes_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(torch, "compile", fake_compile(lambda network: lambda x: network(x) + 1, seen))
+    monkeypatch.setattr(
+        torch, "compile", fake_compile(lambda network: lambda x: network(x) + 1, seen)
+    )
     forward = compile_network(NETWORK, True, {2, 3})
     for count in (1, 2, 3, 4):
         images = torch.ones(count, 2)
@@ -88,7 +90,9 @@ def test_logits_of_cuda_graphs_survive_the_next_call(monkeypatch: pytest.MonkeyP
     """With CUDA graphs every call writes to the same memory."""
     place = torch.zeros(1, 2)
     monkeypatch.setattr(
-        torch, "compile", fake_compile(lambda network: lambda x: place.copy_(network(x).detach()), [])
+        torch,
+        "compile",
+        fake_compile(lambda network: lambda x: place.copy_(network(x).detach()), []),
     )
     forward = compile_network(NETWORK, "reduce-overhead", {1})
     first = forward(IMAGES)

@@ -1,4 +1,4 @@
-"""Miniature trainings: the golden curve, exact resumption, and what each field of a recipe does."""
+"""Small trainings: the golden curve, exact resumption, and the effect of recipe fields."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -106,7 +106,26 @@ WAITING = {
     ],
     "epochs": 5,
 }
-SWITCHED = {"everything": EVERYTHING, "short": SHORT, "sharp": SHARP, "waiting": WAITING}
+ADAPTIVE = {
+    "augmentation": [{"kind": "flip"}, {"kind": "mixup", "alpha": 0.5}],
+    "architecture__norm": {"kind": "group", "groups": 2},
+    "architecture__dropout": 0.1,
+    "optimizer": {
+        "kind": "adamw",
+        "lr": {"kind": "cosine", "start": 0.01},
+        "weight_decay": 0.1,
+        "decay_filter": "weights",
+    },
+    "weight_average": {"kind": "ema", "decay": 0.5},
+    "loss__label_smoothing": 0.1,
+}
+SWITCHED = {
+    "everything": EVERYTHING,
+    "short": SHORT,
+    "sharp": SHARP,
+    "waiting": WAITING,
+    "adaptive": ADAPTIVE,
+}
 
 
 def finish(recipe: Recipe, path: Path) -> Result:
@@ -130,7 +149,7 @@ def test_golden_curve(tiny: Tiny, tmp_path: Path) -> None:
 def test_resumption_is_exact(
     tiny: Tiny, tmp_path: Path, changes: dict, stops: tuple[int, ...]
 ) -> None:
-    """Stopped between epochs or inside one, the training ends bit for bit the same."""
+    """A training stopped between epochs or inside one ends bit for bit the same."""
     recipe = tiny(**changes)
     finish(recipe, tmp_path / "whole")
 
@@ -147,20 +166,20 @@ def test_resumption_is_exact(
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
 
 
-def with_one_left_out(changes: dict) -> Iterator[tuple[str, dict]]:
-    """What is left out, and the rest."""
+def leave_one_out(changes: dict) -> Iterator[tuple[str, dict]]:
+    """Yield each field or operation that is left out, and the remaining changes."""
     for field in changes:
         yield field, {name: value for name, value in changes.items() if name != field}
-    for place, skipped_steps in enumerate(augmentation := changes["augmentation"]):
-        rest = augmentation[:place] + augmentation[place + 1 :]
-        yield skipped_steps["kind"], changes | {"augmentation": rest}
+    for index, operation in enumerate(augmentation := changes["augmentation"]):
+        rest = augmentation[:index] + augmentation[index + 1 :]
+        yield operation["kind"], changes | {"augmentation": rest}
 
 
 @pytest.mark.parametrize("changes", SWITCHED.values(), ids=SWITCHED)
-def test_all_that_resumption_is_tested_with_takes_part(
+def test_every_field_of_the_resumption_tests_has_an_effect(
     tiny: Tiny, tmp_path: Path, changes: dict
 ) -> None:
-    """Whatever is left out, the training goes another way."""
+    """Leaving any of them out changes the log."""
 
     def logged(name: str, changes: dict) -> list[EpochRecord]:
         fewer = {"epochs": 2, "data__train": 150, "data__test": 40}
@@ -168,7 +187,7 @@ def test_all_that_resumption_is_tested_with_takes_part(
         return comparable(Run.open(tmp_path / name).log)
 
     whole = logged("whole", changes)
-    idle = [name for name, rest in with_one_left_out(changes) if logged(name, rest) == whole]
+    idle = [name for name, rest in leave_one_out(changes) if logged(name, rest) == whole]
     assert idle == []
 
 
@@ -186,7 +205,7 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> list[torch.nn.Module]:
     return found
 
 
-def test_phases_switch_everything_after_their_epoch(
+def test_phases_switch_at_their_epoch(
     tiny: Tiny, tmp_path: Path, networks: list[torch.nn.Module]
 ) -> None:
     """Dropout, stochastic depth, image size and augmentation, seen at every step."""
@@ -215,7 +234,7 @@ def test_phases_switch_everything_after_their_epoch(
 
 
 def test_killed_training_resumes_exactly(tiny: Tiny, tmp_path: Path) -> None:
-    """Abandoned without a word in the middle of an epoch, after its last checkpoint."""
+    """The process ends in the middle of an epoch, after its last checkpoint."""
     recipe = tiny(save_every=2)
     finish(recipe, tmp_path / "whole")
     for event in train(recipe, tmp_path / "killed"):
@@ -227,7 +246,7 @@ def test_killed_training_resumes_exactly(tiny: Tiny, tmp_path: Path) -> None:
     assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
 
 
-def test_events_tell_the_training(tiny: Tiny, tmp_path: Path) -> None:
+def test_events_of_a_training(tiny: Tiny, tmp_path: Path) -> None:
     kinds = [type(event) for event in train(tiny(epochs=2), tmp_path / "run")]
     assert kinds == [
         Started,
@@ -236,7 +255,7 @@ def test_events_tell_the_training(tiny: Tiny, tmp_path: Path) -> None:
     ]
 
 
-def test_run_has_everything_its_readers_need(tiny: Tiny, tmp_path: Path) -> None:
+def test_run_contains_what_its_readers_need(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny(target_accuracy=0.5)
     result = finish(recipe, tmp_path / "run")
     run = Run.open(tmp_path / "run")
@@ -273,7 +292,7 @@ def test_run_has_everything_its_readers_need(tiny: Tiny, tmp_path: Path) -> None
     assert not [path for path in run.path.rglob("*") if "partial" in path.name]
 
 
-def test_a_run_goes_on_with_its_own_images_only(tiny: Tiny, tmp_path: Path) -> None:
+def test_resume_refuses_other_images(tiny: Tiny, tmp_path: Path) -> None:
     list(train(tiny(), tmp_path / "run", lambda progress: progress.epoch >= 1))
     known = json.loads((tmp_path / "run/data.json").read_text())
     known["splits"]["train"]["sha256"] = "0" * 64
@@ -282,7 +301,7 @@ def test_a_run_goes_on_with_its_own_images_only(tiny: Tiny, tmp_path: Path) -> N
         list(resume(tmp_path / "run"))
 
 
-def test_checkpoints_last_n_and_best(tiny: Tiny, tmp_path: Path) -> None:
+def test_last_n_and_best_checkpoints_are_kept(tiny: Tiny, tmp_path: Path) -> None:
     result = finish(tiny(epochs=5, keep_checkpoints=2), tmp_path / "run")
     run = Run.open(tmp_path / "run")
     assert [path.name for path in run.checkpoints] == [
@@ -293,7 +312,7 @@ def test_checkpoints_last_n_and_best(tiny: Tiny, tmp_path: Path) -> None:
     assert len(Checkpoint.load(run.best_checkpoint).metadata.history) == result.best.epoch
 
 
-def test_holdout_selects_and_the_test_set_is_only_opened_at_the_end(
+def test_holdout_selects_the_best_epoch_and_the_test_set_is_evaluated_once(
     tiny: Tiny, tmp_path: Path
 ) -> None:
     result = finish(tiny(data__holdout=50, epochs=4), tmp_path / "run")
@@ -305,14 +324,14 @@ def test_holdout_selects_and_the_test_set_is_only_opened_at_the_end(
     assert result.last.epoch == 4
 
 
-def test_evaluation_may_be_rarer_than_epochs(tiny: Tiny, tmp_path: Path) -> None:
+def test_evaluate_every(tiny: Tiny, tmp_path: Path) -> None:
     result = finish(tiny(epochs=5, evaluate_every=2), tmp_path / "run")
     evaluated = [r.epoch for r in Run.open(tmp_path / "run").log if r.test_accuracy is not None]
     assert evaluated == [2, 4, 5]
     assert result.best.epoch in evaluated
 
 
-def test_early_stopping_bears_its_patience(tiny: Tiny, tmp_path: Path) -> None:
+def test_early_stopping_waits_for_its_patience(tiny: Tiny, tmp_path: Path) -> None:
     stopping = {"patience": 2, "min_delta": 50.0}
     result = finish(tiny(epochs=9, early_stopping=stopping), tmp_path / "run")
     assert result.epochs == 3
@@ -323,7 +342,7 @@ def test_early_stopping_bears_its_patience(tiny: Tiny, tmp_path: Path) -> None:
     assert later.epochs == 6
 
 
-def test_patience_counts_what_rises_too_little(tiny: Tiny) -> None:
+def test_patience_counts_too_small_improvements(tiny: Tiny) -> None:
     stopping = {"patience": 2, "min_delta": 1.0, "start_epoch": 1}
     session, state = build_training(tiny(epochs=9, early_stopping=stopping))
 
@@ -342,10 +361,10 @@ def test_patience_counts_what_rises_too_little(tiny: Tiny) -> None:
     assert not over(10, 9)
 
 
-def test_the_log_has_the_times_of_training_and_of_evaluation(
+def test_log_has_times_of_training_and_evaluation(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a clock that goes on by a second whenever it is looked at."""
+    """With a clock that advances by a second each time it is read."""
     seconds = count()
     progress = SimpleNamespace(perf_counter=lambda: float(next(seconds)))
     monkeypatch.setattr("residua.training.loop.time", progress)
@@ -358,7 +377,7 @@ def test_the_log_has_the_times_of_training_and_of_evaluation(
     assert (result.train_seconds, result.evaluation_seconds) == (10, 2)
 
 
-def test_plateau_lowers_the_rate_by_the_history(tiny: Tiny, tmp_path: Path) -> None:
+def test_plateau_lowers_the_learning_rate(tiny: Tiny, tmp_path: Path) -> None:
     plateau = {"kind": "plateau", "start": 0.1, "factor": 0.5, "patience": 0, "threshold": 9.0}
     finish(tiny(epochs=4, optimizer__lr=plateau), tmp_path / "run")
     rates = [record.lr for record in Run.open(tmp_path / "run").log]
@@ -373,7 +392,7 @@ def test_gradients_are_clipped(tiny: Tiny, tmp_path: Path) -> None:
         torch.testing.assert_close(weights[f"network.{name}"], value.detach(), atol=1e-6, rtol=0)
 
 
-def test_averaged_weights_are_what_is_evaluated(
+def test_averaged_weights_are_evaluated(
     tiny: Tiny, tmp_path: Path, networks: list[torch.nn.Module]
 ) -> None:
     recipe = tiny(epochs=1, weight_average={"kind": "ema", "decay": 0.99})
@@ -406,7 +425,7 @@ def test_averaged_weights_are_what_is_evaluated(
     ],
     ids=str,
 )
-def test_ways_of_running_train(tiny: Tiny, tmp_path: Path, changes: dict) -> None:
+def test_precision_layout_and_other_modes_train(tiny: Tiny, tmp_path: Path, changes: dict) -> None:
     plain = finish(tiny(), tmp_path / "plain")
     other = finish(tiny(**changes), tmp_path / "other")
     assert other.last.test_loss != plain.last.test_loss
@@ -414,7 +433,7 @@ def test_ways_of_running_train(tiny: Tiny, tmp_path: Path, changes: dict) -> Non
 
 
 @pytest.mark.parametrize("tta", ["mirror", "mirror_translate"])
-def test_views_average_the_logits(tiny: Tiny, tta: str) -> None:
+def test_tta_averages_logits(tiny: Tiny, tta: str) -> None:
     session, state = build_training(tiny(tta=tta))
     images = session.pipeline.normalize(session.splits.test.images)
     network = state.network.eval()
@@ -435,7 +454,7 @@ def test_views_average_the_logits(tiny: Tiny, tta: str) -> None:
     assert torch.equal(evaluation.predicted, logits.argmax(1))
 
 
-def test_a_batch_larger_than_the_set_is_refused_before_anything_is_written(
+def test_batch_larger_than_the_data_set_is_refused_before_anything_is_written(
     tiny: Tiny, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="larger than the training set"):
