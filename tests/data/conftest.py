@@ -7,5 +7,5 @@ from residua.data import Cifar100, Splits
 
 @pytest.fixture(scope="session")
 def cifar100(cifar100_root: Path) -> Splits:
-    """The real data set, read once."""
+    """The CIFAR-100 archive."""
     return Cifar100(root=cifar100_root).load(seed=0)

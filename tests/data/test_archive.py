@@ -13,12 +13,12 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from residua.data import Cifar10, Cifar100, Data, Splits, archive
-from residua.data.archive import CIFAR10, CIFAR100, Archive, Member
+from residua.data.archive import CIFAR10, CIFAR100, Archive, ArchiveFile
 from residua.errors import UserError
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes strings as Python 2 did, like the archives' authors."""
+    """Writes strings as Python 2 does, with which the archives were written."""
 
     dispatch: ClassVar = dict(pickle._Pickler.dispatch)
 
@@ -29,35 +29,36 @@ class Python2Pickler(pickle._Pickler):
     dispatch[bytes] = dispatch[str] = save_python2
 
 
-def python2(value: object) -> bytes:
+def pickled(value: object) -> bytes:
     stream = io.BytesIO()
     Python2Pickler(stream, protocol=2).dump(value)
     return stream.getvalue().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
 
 
-def write(root: Path, plan: Archive, batches: dict[str, object]) -> Archive:
-    """Write a made-up archive and return it, known by its MD5s."""
-    folder = root / plan.folder
+def write_archive(root: Path, template: Archive, contents: dict[str, object]) -> Archive:
+    """Write an archive with these contents and return its description."""
+    folder = root / template.folder
     folder.mkdir(parents=True)
 
-    def known(member: Member) -> Member:
-        content = python2(batches[member.name])
-        (folder / member.name).write_bytes(content)
-        return Member(member.name, hashlib.md5(content).hexdigest())
+    def write(file: ArchiveFile) -> ArchiveFile:
+        data = pickled(contents[file.name])
+        (folder / file.name).write_bytes(data)
+        return ArchiveFile(file.name, hashlib.md5(data).hexdigest())
 
     return replace(
-        plan,
-        train=tuple(known(member) for member in plan.train),
-        test=known(plan.test),
-        meta=known(plan.meta),
+        template,
+        train=tuple(write(file) for file in template.train),
+        test=write(template.test),
+        meta=write(template.meta),
     )
 
 
-def made_cifar10(root: Path) -> tuple[Archive, dict[str, np.ndarray]]:
-    pixels = np.random.default_rng(0)
-    names = [member.name for member in (*CIFAR10.train, CIFAR10.test)]
-    images = {name: pixels.integers(0, 256, (4, 3072), dtype=np.uint8) for name in names}
-    batches: dict[str, object] = {
+def small_cifar10(root: Path) -> tuple[Archive, dict[str, np.ndarray]]:
+    """Write CIFAR-10 with four images in each batch."""
+    generator = np.random.default_rng(0)
+    names = [file.name for file in (*CIFAR10.train, CIFAR10.test)]
+    images = {name: generator.integers(0, 256, (4, 3072), dtype=np.uint8) for name in names}
+    contents: dict[str, object] = {
         name: {
             "batch_label": f"training batch {k + 1} of 5",
             "labels": [k, k + 1, k + 2, 9],
@@ -67,13 +68,13 @@ def made_cifar10(root: Path) -> tuple[Archive, dict[str, np.ndarray]]:
         for k, name in enumerate(names)
     }
     classes = [f"class {i}" for i in range(10)]
-    batches["batches.meta"] = {"label_names": classes, "num_vis": 3072, "num_cases_per_batch": 4}
-    return write(root, CIFAR10, batches), images
+    contents["batches.meta"] = {"label_names": classes, "num_vis": 3072, "num_cases_per_batch": 4}
+    return write_archive(root, CIFAR10, contents), images
 
 
 def test_cifar10_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, images = made_cifar10(tmp_path)
-    monkeypatch.setattr(archive, "CIFAR10", made)
+    cifar10, images = small_cifar10(tmp_path)
+    monkeypatch.setattr(archive, "CIFAR10", cifar10)
     splits = Cifar10(root=tmp_path, holdout=5).load(seed=0)
     whole = Cifar10(root=tmp_path).load(seed=0)
     assert splits.holdout is not None
@@ -82,49 +83,49 @@ def test_cifar10_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert whole.train.coarse_labels is None
     assert whole.train.superclasses == ()
     assert whole.train.labels.tolist() == [x for k in range(5) for x in (k, k + 1, k + 2, 9)]
-    expected = np.concatenate([images[member.name] for member in made.train])
+    expected = np.concatenate([images[file.name] for file in cifar10.train])
     assert np.array_equal(whole.train.images.numpy().reshape(-1, 3072), expected)
     assert whole.train.images.shape == (20, 3, 32, 32)
 
 
-def test_the_folder_itself_may_be_given(tmp_path: Path) -> None:
-    made, _ = made_cifar10(tmp_path)
-    assert len(archive.load(made, tmp_path / made.folder).train) == 20
-    assert archive.find(made, tmp_path) == archive.find(made, tmp_path / made.folder)
+def test_root_may_be_the_archive_folder(tmp_path: Path) -> None:
+    cifar10, _ = small_cifar10(tmp_path)
+    assert len(archive.load(cifar10, tmp_path / cifar10.folder).train) == 20
+    assert archive.find(cifar10, tmp_path) == archive.find(cifar10, tmp_path / cifar10.folder)
 
 
-def test_a_damaged_file_is_named_and_not_unpickled(tmp_path: Path) -> None:
-    made, _ = made_cifar10(tmp_path)
-    file = tmp_path / made.folder / "data_batch_3"
-    marker = tmp_path / "ran"
-    file.write_bytes(f"cos\nsystem\n(S'touch {marker}'\ntR.".encode())
+def test_damaged_file_is_named_and_not_unpickled(tmp_path: Path) -> None:
+    cifar10, _ = small_cifar10(tmp_path)
+    path = tmp_path / cifar10.folder / "data_batch_3"
+    marker = tmp_path / "executed"
+    path.write_bytes(f"cos\nsystem\n(S'touch {marker}'\ntR.".encode())
     with pytest.raises(UserError, match=r"data_batch_3 is damaged: its MD5 is"):
-        archive.load(made, tmp_path)
+        archive.load(cifar10, tmp_path)
     assert not marker.exists()
 
 
 @pytest.mark.parametrize(
-    "evil", [b"cos\nsystem\n(S'true'\ntR.", b"cbuiltins\neval\n(S'1'\ntR.", b"cnumpy\nload\n."]
+    "malicious", [b"cos\nsystem\n(S'true'\ntR.", b"cbuiltins\neval\n(S'1'\ntR.", b"cnumpy\nload\n."]
 )
-def test_even_with_the_right_md5_nothing_but_arrays_is_admitted(
-    tmp_path: Path, evil: bytes
+def test_unpickling_allows_only_arrays_even_if_the_md5_is_correct(
+    tmp_path: Path, malicious: bytes
 ) -> None:
-    made, _ = made_cifar10(tmp_path)
-    (tmp_path / made.folder / "batches.meta").write_bytes(evil)
-    fooled = replace(made, meta=Member("batches.meta", hashlib.md5(evil).hexdigest()))
-    with pytest.raises(UserError, match="has no place in an archive"):
-        archive.load(fooled, tmp_path)
+    cifar10, _ = small_cifar10(tmp_path)
+    (tmp_path / cifar10.folder / "batches.meta").write_bytes(malicious)
+    meta = ArchiveFile("batches.meta", hashlib.md5(malicious).hexdigest())
+    with pytest.raises(UserError, match="is not allowed in an archive"):
+        archive.load(replace(cifar10, meta=meta), tmp_path)
 
 
-def test_missing_data_says_where_it_looked_and_what_gets_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="residua data get cifar100") as refusal:
+def test_error_for_missing_data_names_the_folder_and_the_command(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="residua data get cifar100") as raised:
         Cifar100(root=tmp_path).load(seed=0)
-    assert str(tmp_path / "cifar-100-python") in str(refusal.value)
+    assert str(tmp_path / "cifar-100-python") in str(raised.value)
     with pytest.raises(UserError, match="residua data get cifar10`"):
         Cifar10(root=tmp_path).load(seed=0)
 
 
-def test_home_is_root_else_environment_else_cache(
+def test_data_root_is_the_argument_or_the_variable_or_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESIDUA_DATA", str(tmp_path / "env"))
@@ -138,46 +139,46 @@ def test_home_is_root_else_environment_else_cache(
     assert archive.data_root() == tmp_path / ".cache" / "residua"
 
 
-def test_verify_tells_right_wrong_and_missing(tmp_path: Path) -> None:
-    made, _ = made_cifar10(tmp_path)
-    assert all(verdict.ok for verdict in archive.verify(made, tmp_path))
-    folder = tmp_path / made.folder
+def test_verify_distinguishes_correct_wrong_and_missing_files(tmp_path: Path) -> None:
+    cifar10, _ = small_cifar10(tmp_path)
+    assert all(result.ok for result in archive.verify(cifar10, tmp_path))
+    folder = tmp_path / cifar10.folder
     (folder / "test_batch").write_bytes(b"other")
     (folder / "data_batch_2").unlink()
-    verdicts = {verdict.file.name: verdict for verdict in archive.verify(made, tmp_path)}
-    assert [name for name, verdict in verdicts.items() if not verdict.ok] == [
+    results = {result.path.name: result for result in archive.verify(cifar10, tmp_path)}
+    assert [name for name, result in results.items() if not result.ok] == [
         "data_batch_2",
         "test_batch",
     ]
-    assert verdicts["data_batch_2"].found is None
-    assert verdicts["test_batch"].found == hashlib.md5(b"other").hexdigest()
-    assert len(verdicts) == 7
+    assert results["data_batch_2"].actual is None
+    assert results["test_batch"].actual == hashlib.md5(b"other").hexdigest()
+    assert len(results) == 7
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_forbidden_file_is_a_clear_error(tmp_path: Path) -> None:
-    made, _ = made_cifar10(tmp_path)
-    (tmp_path / made.folder / "test_batch").chmod(0)
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read all files")
+def test_unreadable_file_is_a_user_error(tmp_path: Path) -> None:
+    cifar10, _ = small_cifar10(tmp_path)
+    (tmp_path / cifar10.folder / "test_batch").chmod(0)
     with pytest.raises(UserError, match=r"cannot read .*test_batch"):
-        archive.load(made, tmp_path)
+        archive.load(cifar10, tmp_path)
 
 
-def test_recipes_name_data_by_kind() -> None:
+def test_data_round_trips_through_json_by_kind() -> None:
     data = TypeAdapter(Data)
     assert data.validate_python({"kind": "cifar100", "holdout": 5000}) == Cifar100(holdout=5000)
     for value in (Cifar100(root=Path("/x")), Cifar10(limit=3)):
         assert data.validate_json(data.dump_json(value)) == value
-    for wrong in (
+    for invalid in (
         {"kind": "mnist"},
         {"kind": "cifar10", "holdout": -1},
         {"kind": "cifar10", "x": 1},
     ):
         with pytest.raises(ValidationError):
-            data.validate_python(wrong)
+            data.validate_python(invalid)
 
 
 @pytest.mark.cifar100
-def test_cifar100_is_the_known_one(cifar100: Splits) -> None:
+def test_cifar100_contents(cifar100: Splits) -> None:
     train, test = cifar100.train, cifar100.test
     assert train.images.shape == (50_000, 3, 32, 32)
     assert test.images.shape == (10_000, 3, 32, 32)
@@ -199,11 +200,11 @@ def test_cifar100_is_the_known_one(cifar100: Splits) -> None:
 
 @pytest.mark.cifar100
 def test_cifar100_verifies(cifar100_root: Path) -> None:
-    assert all(verdict.ok for verdict in archive.verify(CIFAR100, cifar100_root))
+    assert all(result.ok for result in archive.verify(CIFAR100, cifar100_root))
 
 
 @pytest.mark.cifar100
-def test_limited_cifar100_has_every_class_alike(cifar100: Splits) -> None:
+def test_subsample_of_cifar100_is_balanced(cifar100: Splits) -> None:
     for split in (cifar100.train.subsample(300), cifar100.test.subsample(300)):
         assert split.labels.bincount(minlength=100).tolist() == [3] * 100
         assert torch.unique(split.images.flatten(1), dim=0).shape[0] == 300

@@ -7,70 +7,70 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from residua.data import Folder
+from residua.data import ImageFolder
 from residua.data.folder import read_image
 from residua.errors import UserError
 
 
-def put(file: Path, value: int = 100, size: tuple[int, int] = (8, 8)) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (value, value, value)).save(file)
-    return file
+def save_image(path: Path, value: int = 100, size: tuple[int, int] = (8, 8)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value, value)).save(path)
+    return path
 
 
 @pytest.fixture
-def divided(tmp_path: Path) -> Path:
-    """A train and a test folder of two classes."""
+def root(tmp_path: Path) -> Path:
+    """A train and a test folder with two classes."""
     for k, name in enumerate(("cat", "dog")):
         for i in range(3):
-            put(tmp_path / "train" / name / f"{i}.png", 100 * k + i)
-        put(tmp_path / "test" / name / "0.png", 100 * k + 50)
+            save_image(tmp_path / "train" / name / f"{i}.png", 100 * k + i)
+        save_image(tmp_path / "test" / name / "0.png", 100 * k + 50)
     return tmp_path
 
 
-def values(images: object) -> list[int]:
+def pixel_values(images: object) -> list[int]:
     return images[:, 0, 0, 0].tolist()  # type: ignore[index]
 
 
-def test_train_and_test_folders(divided: Path) -> None:
-    splits = Folder(path=divided, size=8).load(seed=0)
+def test_train_and_test_folders(root: Path) -> None:
+    splits = ImageFolder(path=root, size=8).load(seed=0)
     assert splits.train.classes == splits.test.classes == ("cat", "dog")
     assert splits.train.images.shape == (6, 3, 8, 8)
-    assert values(splits.train.images) == [0, 1, 2, 100, 101, 102]
+    assert pixel_values(splits.train.images) == [0, 1, 2, 100, 101, 102]
     assert splits.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert values(splits.test.images) == [50, 150]
+    assert pixel_values(splits.test.images) == [50, 150]
     assert splits.holdout is None
 
 
-def test_val_stands_in_for_test_and_is_the_holdout_beside_it(divided: Path) -> None:
-    put(divided / "val" / "dog" / "0.png", 77)
-    both = Folder(path=divided, size=8).load(seed=0)
+def test_val_is_the_holdout_or_the_test_set_if_there_is_no_test(root: Path) -> None:
+    save_image(root / "val" / "dog" / "0.png", 77)
+    both = ImageFolder(path=root, size=8).load(seed=0)
     assert both.holdout is not None
-    assert (values(both.holdout.images), both.holdout.labels.tolist()) == ([77], [1])
-    assert values(both.test.images) == [50, 150]
+    assert (pixel_values(both.holdout.images), both.holdout.labels.tolist()) == ([77], [1])
+    assert pixel_values(both.test.images) == [50, 150]
     with pytest.raises(UserError, match="holdout of its own"):
-        Folder(path=divided, size=8, holdout=2).load(seed=0)
-    (divided / "test").rename(divided / "unused")
-    exclusive_lock = Folder(path=divided, size=8).load(seed=0)
-    assert exclusive_lock.holdout is None
-    assert values(exclusive_lock.test.images) == [77]
+        ImageFolder(path=root, size=8, holdout=2).load(seed=0)
+    (root / "test").rename(root / "unused")
+    val_only = ImageFolder(path=root, size=8).load(seed=0)
+    assert val_only.holdout is None
+    assert pixel_values(val_only.test.images) == [77]
 
 
-def test_an_undivided_folder_is_divided_alike_whatever_the_seed(tmp_path: Path) -> None:
+def test_test_fraction_does_not_depend_on_the_seed(tmp_path: Path) -> None:
     for k, name in enumerate("ab"):
         for i in range(10):
-            put(tmp_path / name / f"{i}.bmp", 100 * k + i)
-    splits = Folder(path=tmp_path, size=8, test_fraction=0.3).load(seed=0)
+            save_image(tmp_path / name / f"{i}.bmp", 100 * k + i)
+    splits = ImageFolder(path=tmp_path, size=8, test_fraction=0.3).load(seed=0)
     assert splits.test.labels.tolist() == [0] * 3 + [1] * 3
-    together = values(splits.train.images) + values(splits.test.images)
-    assert sorted(together) == [*range(10), *range(100, 110)]
-    again = Folder(path=tmp_path, size=8, test_fraction=0.3, holdout=4).load(seed=5)
+    all_values = pixel_values(splits.train.images) + pixel_values(splits.test.images)
+    assert sorted(all_values) == [*range(10), *range(100, 110)]
+    again = ImageFolder(path=tmp_path, size=8, test_fraction=0.3, holdout=4).load(seed=5)
     assert again.test.checksum == splits.test.checksum
     assert again.holdout is not None
     assert len(again.holdout) == 4
 
 
-def test_short_side_is_resized_and_the_centre_kept(tmp_path: Path) -> None:
+def test_short_side_is_resized_and_the_centre_cropped(tmp_path: Path) -> None:
     wide = np.zeros((32, 96, 3), np.uint8)
     wide[:, 32:64] = (10, 200, 30)
     Image.fromarray(wide).save(tmp_path / "wide.png")
@@ -81,19 +81,19 @@ def test_short_side_is_resized_and_the_centre_kept(tmp_path: Path) -> None:
     assert read_image(tmp_path / "wide.png", 64).shape == (64, 64, 3)
 
 
-def test_right_sized_images_keep_their_bytes(tmp_path: Path) -> None:
+def test_images_of_the_right_size_are_unchanged(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert np.array_equal(read_image(tmp_path / "a.png", 32), pixels)
 
 
-def test_shrinking_is_antialiased(tmp_path: Path) -> None:
-    fine = np.indices((256, 256)).sum(0) % 2 * 255
-    Image.fromarray(fine.astype(np.uint8)).save(tmp_path / "fine.png")
-    assert abs(read_image(tmp_path / "fine.png", 32).astype(int) - 127).max() <= 3
+def test_downsampling_is_antialiased(tmp_path: Path) -> None:
+    checkerboard = np.indices((256, 256)).sum(0) % 2 * 255
+    Image.fromarray(checkerboard.astype(np.uint8)).save(tmp_path / "checkerboard.png")
+    assert abs(read_image(tmp_path / "checkerboard.png", 32).astype(int) - 127).max() <= 3
 
 
-def test_modes_become_rgb(tmp_path: Path) -> None:
+def test_all_modes_are_converted_to_rgb(tmp_path: Path) -> None:
     grey = Image.new("L", (8, 8), 60)
     grey.save(tmp_path / "grey.png")
     assert (read_image(tmp_path / "grey.png", 8) == 60).all()
@@ -121,103 +121,107 @@ def test_modes_become_rgb(tmp_path: Path) -> None:
     assert (read_image(tmp_path / "print.jpg", 8) >= 250).all()
 
 
-def test_exif_orientation_is_undone(tmp_path: Path) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     image = Image.new("RGB", (8, 8))
     image.paste((255, 255, 255), (0, 0, 8, 4))
     exif = Image.Exif()
-    exif[0x0112] = 3  # Held upside down.
+    exif[0x0112] = 3  # Rotated by 180 degrees.
     image.save(tmp_path / "down.png", exif=exif)
     rows = read_image(tmp_path / "down.png", 8)[:, 0, 0]
     assert rows.tolist() == [0] * 4 + [255] * 4
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    """A chunk of a PNG."""
-    check = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG file."""
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
-def spoil(divided: Path) -> None:
-    (divided / "train" / "cat" / "text.png").write_text("no image")
-    whole = put(divided / "train" / "dog" / "cut.png", size=(64, 64)).read_bytes()
-    (divided / "train" / "dog" / "cut.png").write_bytes(whole[: len(whole) // 2])
+def add_unreadable_files(root: Path) -> None:
+    (root / "train" / "cat" / "text.png").write_text("not an image")
+    complete = save_image(root / "train" / "dog" / "truncated.png", size=(64, 64)).read_bytes()
+    (root / "train" / "dog" / "truncated.png").write_bytes(complete[: len(complete) // 2])
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b""))
-    (divided / "train" / "dog" / "bomb.png").write_bytes(bomb)
-    (divided / "train" / "dog" / "empty.jpg").touch()
+    bomb = (
+        b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b""))
+    )
+    (root / "train" / "dog" / "bomb.png").write_bytes(bomb)
+    (root / "train" / "dog" / "empty.jpg").touch()
 
 
-def test_unreadable_files_are_all_counted_and_the_first_named(divided: Path) -> None:
-    spoil(divided)
-    with pytest.raises(UserError, match=r"4 of 10 image files cannot be read: .*text\.png") as told:
-        Folder(path=divided, size=8).load(seed=0)
-    assert str(told.value).count(str(divided)) == 3
-    assert "\n" not in str(told.value)
-    assert "decompression bomb" in str(told.value)
+def test_error_counts_all_unreadable_files_and_names_the_first(root: Path) -> None:
+    add_unreadable_files(root)
+    with pytest.raises(
+        UserError, match=r"4 of 10 image files cannot be read: .*text\.png"
+    ) as raised:
+        ImageFolder(path=root, size=8).load(seed=0)
+    assert str(raised.value).count(str(root)) == 3
+    assert "\n" not in str(raised.value)
+    assert "decompression bomb" in str(raised.value)
 
 
-def test_unreadable_files_are_skipped_with_one_warning(divided: Path) -> None:
-    spoil(divided)
+def test_unreadable_files_are_skipped_with_one_warning(root: Path) -> None:
+    add_unreadable_files(root)
     with pytest.warns(UserWarning, match="4 of 10 image files cannot be read") as caught:
-        splits = Folder(path=divided, size=8, unreadable="skip").load(seed=0)
+        splits = ImageFolder(path=root, size=8, unreadable="skip").load(seed=0)
     assert len(caught) == 1
-    assert values(splits.train.images) == [0, 1, 2, 100, 101, 102]
+    assert pixel_values(splits.train.images) == [0, 1, 2, 100, 101, 102]
     assert splits.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
 
 
-def test_nothing_readable_is_an_error_even_when_skipping(tmp_path: Path) -> None:
+def test_no_readable_file_is_an_error_even_with_skip(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.png").write_text("no")
     with pytest.raises(UserError, match="2 of 2"):
-        Folder(path=tmp_path, unreadable="skip").load(seed=0)
+        ImageFolder(path=tmp_path, unreadable="skip").load(seed=0)
 
 
-def test_bombs_just_over_pillows_limit_count_too(
-    divided: Path, monkeypatch: pytest.MonkeyPatch
+def test_image_just_above_the_pixel_limit_of_pillow_is_unreadable(
+    root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    put(divided / "train" / "cat" / "large.png", size=(12, 12))
+    save_image(root / "train" / "cat" / "large.png", size=(12, 12))
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         with pytest.raises(UserError, match=r"1 of 7 .*large\.png"):
-            Folder(path=divided, size=8).load(seed=0)
+            ImageFolder(path=root, size=8).load(seed=0)
 
 
-def test_other_files_and_hidden_ones_are_passed_over(divided: Path) -> None:
-    (divided / "train" / "cat" / "notes.txt").write_text("x")
-    (divided / "train" / "cat" / "._0.png").write_text("x")
-    (divided / "train" / ".git").mkdir()
-    put(divided / "train" / "cat" / "LOUD.PNG", 7)
-    splits = Folder(path=divided, size=8).load(seed=0)
-    assert values(splits.train.images) == [0, 1, 2, 7, 100, 101, 102]
+def test_hidden_and_other_files_are_ignored(root: Path) -> None:
+    (root / "train" / "cat" / "notes.txt").write_text("x")
+    (root / "train" / "cat" / "._0.png").write_text("x")
+    (root / "train" / ".git").mkdir()
+    save_image(root / "train" / "cat" / "UPPER.PNG", 7)
+    splits = ImageFolder(path=root, size=8).load(seed=0)
+    assert pixel_values(splits.train.images) == [0, 1, 2, 7, 100, 101, 102]
 
 
-def test_classes_of_test_have_to_be_known(divided: Path) -> None:
-    put(divided / "test" / "emu" / "0.png")
-    with pytest.raises(UserError, match="test has classes that train has not: emu"):
-        Folder(path=divided, size=8).load(seed=0)
+def test_unknown_class_in_test_is_rejected(root: Path) -> None:
+    save_image(root / "test" / "emu" / "0.png")
+    with pytest.raises(UserError, match="test has classes that train does not have: emu"):
+        ImageFolder(path=root, size=8).load(seed=0)
 
 
-def test_test_may_have_fewer_classes(divided: Path) -> None:
-    (divided / "test" / "cat" / "0.png").unlink()
-    (divided / "test" / "cat").rmdir()
-    splits = Folder(path=divided, size=8).load(seed=0)
+def test_test_may_have_fewer_classes(root: Path) -> None:
+    (root / "test" / "cat" / "0.png").unlink()
+    (root / "test" / "cat").rmdir()
+    splits = ImageFolder(path=root, size=8).load(seed=0)
     assert splits.test.labels.tolist() == [1]
     assert splits.test.classes == ("cat", "dog")
 
 
-def test_missing_layouts_say_what_is_expected(tmp_path: Path) -> None:
+def test_error_for_a_wrong_layout_describes_the_expected_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no folder .*expected PATH/train/CLASS"):
-        Folder(path=tmp_path / "absent").load(seed=0)
+        ImageFolder(path=tmp_path / "absent").load(seed=0)
     with pytest.raises(UserError, match="has no classes: expected"):
-        Folder(path=tmp_path).load(seed=0)
+        ImageFolder(path=tmp_path).load(seed=0)
     (tmp_path / "cat").mkdir()
     with pytest.raises(UserError, match="cat has no images: expected"):
-        Folder(path=tmp_path).load(seed=0)
-    put(tmp_path / "train" / "cat" / "0.png")
+        ImageFolder(path=tmp_path).load(seed=0)
+    save_image(tmp_path / "train" / "cat" / "0.png")
     with pytest.raises(UserError, match="a train but no test folder"):
-        Folder(path=tmp_path).load(seed=0)
-    put(tmp_path / "one" / "a" / "0.png")
+        ImageFolder(path=tmp_path).load(seed=0)
+    save_image(tmp_path / "one" / "a" / "0.png")
     with pytest.raises(UserError, match="leaves nothing to train on"):
-        Folder(path=tmp_path / "one").load(seed=0)
+        ImageFolder(path=tmp_path / "one").load(seed=0)

@@ -15,16 +15,16 @@ def default() -> Splits:
     return Shapes100().load(seed=0)
 
 
-def test_a_small_generation_is_pinned() -> None:
+def test_small_set_has_golden_checksum() -> None:
     assert generate(200, stream=0).checksum == SMALL
 
 
-def test_the_default_set_is_pinned(default: Splits) -> None:
+def test_default_set_has_golden_checksums(default: Splits) -> None:
     assert default.train.checksum == TRAIN
     assert default.test.checksum == TEST
 
 
-def test_classes_are_five_textures_of_twenty_shapes(default: Splits) -> None:
+def test_classes_are_combinations_of_textures_and_shapes(default: Splits) -> None:
     assert len(set(CLASSES)) == 100
     assert len(set(SUPERCLASSES)) == 20
     assert "striped star" in CLASSES
@@ -35,36 +35,36 @@ def test_classes_are_five_textures_of_twenty_shapes(default: Splits) -> None:
     assert default.test.labels.bincount().tolist() == [20] * 100
 
 
-def test_a_larger_set_begins_with_the_smaller(default: Splits) -> None:
+def test_smaller_set_is_the_beginning_of_a_larger_one(default: Splits) -> None:
     part = generate(2300, stream=0)
     assert torch.equal(part.images, default.train.images[:2300])
 
 
-def test_no_image_occurs_twice(default: Splits) -> None:
+def test_all_images_are_different(default: Splits) -> None:
     images = torch.cat([default.train.images, default.test.images]).flatten(1)
     assert len({image.tobytes() for image in images.numpy()}) == 12_000
 
 
-def test_images_use_the_range_and_are_no_mere_noise(default: Splits) -> None:
+def test_images_use_the_full_range_and_are_not_just_noise(default: Splits) -> None:
     images = default.test.images.float()
     assert images.min() == 0
     assert images.max() == 255
-    step = (images[..., 1:] - images[..., :-1]).abs().mean()
+    near = (images[..., 1:] - images[..., :-1]).abs().mean()
     far = (images[..., 16:] - images[..., :-16]).abs().mean()
-    assert step < 0.6 * far
+    assert near < 0.6 * far
 
 
-def test_colour_alone_does_not_tell_the_class(default: Splits) -> None:
-    """A nearest class mean over all pixels stays under 15 %."""
+def test_nearest_class_mean_has_low_accuracy(default: Splits) -> None:
+    """The classes cannot be distinguished by colour."""
     train, test = (
-        (part.images.float().flatten(1), part.labels)
-        for part in (default.train.subsample(4000), default.test.subsample(1000))
+        (split.images.float().flatten(1), split.labels)
+        for split in (default.train.subsample(4000), default.test.subsample(1000))
     )
     means = torch.stack([train[0][train[1] == label].mean(0) for label in range(100)])
     correct = (torch.cdist(test[0], means).argmin(1) == test[1]).float().mean()
     assert correct < 0.15
 
 
-def test_sizes_are_bounded() -> None:
+def test_invalid_sizes_are_rejected() -> None:
     with pytest.raises(ValidationError):
         Shapes100(train=0)

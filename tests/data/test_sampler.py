@@ -1,0 +1,117 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from residua.data import BatchSampler
+from residua.data.sampler import _permutation
+from residua.errors import UserError
+
+
+@st.composite
+def sampler_args(draw: st.DrawFn) -> dict[str, int]:
+    length = draw(st.integers(1, 200))
+    batch_size = draw(st.integers(1, length))
+    return {
+        "length": length,
+        "batch_size": batch_size,
+        "seed": draw(st.integers(0, 2**63)),
+        "size": draw(st.integers(1, min(5, batch_size))),
+    }
+
+
+def all_ranks(args: dict[str, int], drop_last: bool) -> list[BatchSampler]:
+    return [BatchSampler(**args, drop_last=drop_last, rank=rank) for rank in range(args["size"])]
+
+
+@given(args=sampler_args(), epoch=st.integers(0, 1000))
+def test_ranks_cover_each_image_once_per_epoch(args: dict[str, int], epoch: int) -> None:
+    indices: list[int] = []
+    for sampler in all_ranks(args, drop_last=False):
+        start = epoch * sampler.steps_per_epoch
+        for step in range(start, start + sampler.steps_per_epoch):
+            indices += sampler[step].tolist()
+    assert sorted(indices) == list(range(args["length"]))
+
+
+@given(args=sampler_args(), epoch=st.integers(0, 1000))
+def test_drop_last_gives_full_batches_of_distinct_images(args: dict[str, int], epoch: int) -> None:
+    samplers = all_ranks(args, drop_last=True)
+    steps = samplers[0].steps_per_epoch
+    assert steps == args["length"] // args["batch_size"]
+    indices: list[int] = []
+    for step in range(epoch * steps, (epoch + 1) * steps):
+        batch = [index for sampler in samplers for index in sampler[step].tolist()]
+        assert len(batch) == args["batch_size"]
+        indices += batch
+    assert len(set(indices)) == len(indices) == steps * args["batch_size"]
+
+
+@given(args=sampler_args(), steps=st.lists(st.integers(0, 10_000), min_size=1, max_size=6))
+def test_batch_does_not_depend_on_earlier_calls(args: dict[str, int], steps: list[int]) -> None:
+    sampler = BatchSampler(**args)
+    batches = {}
+    for step in steps:
+        batches[step] = sampler[step].clone()
+        sampler[step].fill_(-1)  # A caller may modify its batch.
+    for step in steps:
+        _permutation.cache_clear()
+        batch = BatchSampler(**args)[step]
+        assert batch.dtype == torch.int64
+        assert torch.equal(batch, batches[step])
+
+
+@given(args=sampler_args(), step=st.integers(0, 10_000))
+def test_images_are_assigned_to_ranks_in_turn(args: dict[str, int], step: int) -> None:
+    batch = BatchSampler(**{**args, "size": 1})[step]
+    for sampler in all_ranks(args, drop_last=False):
+        assert torch.equal(sampler[step], batch[sampler.rank :: sampler.size])
+
+
+def test_epochs_and_seeds_differ() -> None:
+    orders = {
+        tuple(BatchSampler(50, 50, seed)[epoch].tolist()) for seed in range(5) for epoch in range(5)
+    }
+    assert len(orders) == 25
+
+
+def test_first_image_is_uniformly_distributed() -> None:
+    """Chi-squared test of the first image of 2,000 epochs with 10 images."""
+    sampler = BatchSampler(10, 10, seed=0)
+    first = torch.tensor([int(sampler[epoch][0]) for epoch in range(2000)]).bincount(minlength=10)
+    assert float(((first - 200) ** 2 / 200).sum()) < 27.9  # p = 0.001 with 9 degrees of freedom
+
+
+def test_order_has_golden_value() -> None:
+    """A run that is resumed after an upgrade continues with the same batches."""
+    assert BatchSampler(1000, 8, seed=7)[130].tolist() == GOLDEN
+
+
+GOLDEN = [876, 125, 700, 879, 811, 720, 640, 439]
+
+
+def test_batch_larger_than_the_data_set_is_rejected() -> None:
+    with pytest.raises(UserError, match="batch of 512 is larger than the training set of 100 im"):
+        BatchSampler(100, 512, seed=0)
+
+
+def test_batch_smaller_than_the_number_of_ranks_is_rejected() -> None:
+    with pytest.raises(UserError, match="too small for 4 processes"):
+        BatchSampler(100, 3, seed=0, size=4)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_empty_batch_is_rejected(batch_size: int) -> None:
+    with pytest.raises(UserError, match="too small"):
+        BatchSampler(100, batch_size, seed=0)
+
+
+@pytest.mark.parametrize("rank", [-1, 2])
+def test_rank_out_of_range_is_rejected(rank: int) -> None:
+    with pytest.raises(ValueError, match="of 2"):
+        BatchSampler(100, 10, seed=0, rank=rank, size=2)
+
+
+def test_negative_step_is_an_index_error() -> None:
+    with pytest.raises(IndexError):
+        BatchSampler(100, 10, seed=0)[-1]
