@@ -6,7 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from residua.inference.explain import activation_maps, first_layer_filters, grad_cam, overlay, tiles
+from residua.inference.explain import (
+    activation_maps,
+    first_layer_filters,
+    grad_cam,
+    image_grid,
+    overlay_heatmap,
+)
 from residua.models import Architecture, BasicBlock, ConvStem, PreActBlock, ResidualNetwork
 
 IMAGE = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -86,9 +92,9 @@ def test_grad_cam_of_an_earlier_stage_equals_autograd() -> None:
 def test_pictures_are_drawn(tmp_path: Path) -> None:
     net = network(BasicBlock())
     maps, filters = activation_maps(net, IMAGE), first_layer_filters(net)
-    assert len(tiles(maps["stage2"], columns=3).axes) == 8
-    tiles(filters, title="first layer").savefig(tmp_path / "filters.png")
+    assert len(image_grid(maps["stage2"], columns=3).axes) == 8
+    image_grid(filters, title="first layer").savefig(tmp_path / "filters.png")
     shown = (IMAGE - IMAGE.min()) / (IMAGE.max() - IMAGE.min())
-    overlay(shown, grad_cam(net, IMAGE), "class 3").savefig(tmp_path / "cam.svg")
+    overlay_heatmap(shown, grad_cam(net, IMAGE), "class 3").savefig(tmp_path / "cam.svg")
     assert (tmp_path / "filters.png").read_bytes()[:4] == b"\x89PNG"
     assert "</svg>" in (tmp_path / "cam.svg").read_text()

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from torch import Tensor
 
-from residua.inference.explain import stretched
+from residua.inference.explain import rescale_filters
 from residua.reports.charts import STYLE, epochs, frame
 from residua.reports.history import History
 from residua.reports.picture import COLOURS, Film
@@ -128,7 +128,7 @@ class _Tiles:
     def _sheet(self, epoch: int) -> Any:
         """(height, width, 4) float32: the filters with transparent gaps."""
         latest = max((known for known in self.filters if known <= epoch), default=min(self.filters))
-        tiles = stretched(self.filters[latest])[:SHOWN]
+        tiles = rescale_filters(self.filters[latest])[:SHOWN]
         cells = F.pad(torch.cat([tiles, torch.ones_like(tiles[:, :1])], 1), (0, 1, 0, 1))
         across = math.ceil(math.sqrt(len(cells)))
         full = F.pad(cells, (0, 0, 0, 0, 0, 0, 0, -len(cells) % across))

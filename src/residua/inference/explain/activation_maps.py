@@ -1,4 +1,4 @@
-"""What each stage of a network makes of one image."""
+"""The outputs of a network's stages for one image."""
 
 import torch
 from torch import Tensor
@@ -11,8 +11,8 @@ def activation_maps(network: ResidualNetwork, image: Tensor) -> dict[str, Tensor
     """The output channels of the stem and of every stage, for one image.
 
     Args:
-        network: on the image's device; evaluated, whatever mode it is in.
-        image: (3, H, W) float32, normalised as in training.
+        network: on the image's device; run in evaluation mode, and left in its own.
+        image: (3, H, W) float32, normalized as in training.
 
     Returns:
         `stem`, `stage1`, `stage2` ... to (C, H', W') float32 each.
@@ -20,8 +20,8 @@ def activation_maps(network: ResidualNetwork, image: Tensor) -> dict[str, Tensor
     with eval_mode(network):
         features = network.stem(image[None])
         maps = {"stem": features}
-        for place, stage in enumerate(network.stages, 1):
+        for number, stage in enumerate(network.stages, 1):
             features = stage(features)
-            maps[f"stage{place}"] = features
-    # Copied, since what inference mode makes is good for nothing that needs gradients.
-    return {name: torch.clone(found[0]) for name, found in maps.items()}
+            maps[f"stage{number}"] = features
+    # Cloned: tensors of inference mode cannot be used where gradients are needed.
+    return {name: torch.clone(output[0]) for name, output in maps.items()}

@@ -1,4 +1,4 @@
-"""The filters of a network's first layer, as pictures."""
+"""The filters of a network's first convolution, as images."""
 
 from torch import Tensor
 
@@ -6,16 +6,16 @@ from residua.models import ResidualNetwork
 
 
 def first_layer_filters(network: ResidualNetwork) -> Tensor:
-    """The first convolution's filters, each stretched from its own minimum to its own maximum.
+    """The first convolution's filters, each rescaled from its minimum to its maximum.
 
     Returns:
         (filters, 3, k, k) float32 in [0, 1]; a constant filter is 0.
     """
-    return stretched(network.first_convolution.weight.detach())
+    return rescale_filters(network.first_convolution.weight.detach())
 
 
-def stretched(filters: Tensor) -> Tensor:
-    """Filters (filters, 3, k, k), each from its own minimum to its own maximum, in [0, 1]."""
+def rescale_filters(filters: Tensor) -> Tensor:
+    """Rescale filters (filters, 3, k, k) to [0, 1], each from its minimum to its maximum."""
     weights = filters.float()
     low, high = weights.amin((1, 2, 3), keepdim=True), weights.amax((1, 2, 3), keepdim=True)
     return (weights - low) / (high - low).clamp(min=1e-12)

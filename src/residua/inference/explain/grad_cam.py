@@ -1,4 +1,4 @@
-"""Where in an image the grounds of a decision lie."""
+"""Grad-CAM: the pixels that support a class."""
 
 import torch
 import torch.nn.functional as F
@@ -10,34 +10,34 @@ from residua.models import ResidualNetwork
 def grad_cam(
     network: ResidualNetwork, image: Tensor, target: int | None = None, stage: int = -1
 ) -> Tensor:
-    """The places that speak for a class (Selvaraju et al., arXiv:1610.02391).
+    """The heat map of Grad-CAM (Selvaraju et al., arXiv:1610.02391).
 
-    A stage's channels are summed, each weighted with the mean gradient of the class's logit in it;
-    what is below 0 speaks against the class and is left out. Bilinearly enlarged to the image.
+    A stage's output channels are summed, each weighted by the mean gradient of the class's logit;
+    negative values are set to 0, and the map is resized to the image bilinearly.
 
     Args:
-        network: on the image's device; evaluated, whatever mode it is in, and left as it was.
-        image: (3, H, W) float32, normalised as in training.
+        network: on the image's device; run in evaluation mode, and left in its own.
+        image: (3, H, W) float32, normalized as in training.
         target: the class; None takes the predicted one.
-        stage: whose output is looked at, counted as places of a list are; the last one by default.
+        stage: index of the stage whose output is used; the last one by default.
 
     Returns:
-        (H, W) float32 in [0, 1], its maximum 1 unless nothing speaks for the class.
+        (H, W) float32 in [0, 1], with a maximum of 1 unless no value is positive.
     """
     training = network.training
     network.eval()
     try:
         with torch.enable_grad():
-            place = range(len(network.stages))[stage] + 1
-            features = network.stages[:place](network.stem(image[None])).detach()
+            end = range(len(network.stages))[stage] + 1
+            features = network.stages[:end](network.stem(image[None])).detach()
             features.requires_grad_()
-            deeper = network.stages[place:](features)
+            deeper = network.stages[end:](features)
             logits = network.head(deeper)[0]
-            chosen = logits.argmax() if target is None else target
-            (slopes,) = torch.autograd.grad(logits[chosen], features)
+            index = logits.argmax() if target is None else target
+            (gradients,) = torch.autograd.grad(logits[index], features)
     finally:
         network.train(training)
-    weights = slopes.mean((2, 3), keepdim=True)
-    found = (weights * features.detach()).sum(1, keepdim=True).relu()
-    map_ = F.interpolate(found, image.shape[-2:], mode="bilinear")[0, 0]
-    return map_ / map_.max().clamp(min=1e-12)
+    weights = gradients.mean((2, 3), keepdim=True)
+    heatmap = (weights * features.detach()).sum(1, keepdim=True).relu()
+    resized = F.interpolate(heatmap, image.shape[-2:], mode="bilinear")[0, 0]
+    return resized / resized.max().clamp(min=1e-12)
