@@ -44,7 +44,7 @@ def test_activation_maps_are_the_outputs_of_the_stages(block: BasicBlock | PreAc
     )
 
 
-def test_filters_are_stretched_each_for_itself() -> None:
+def test_each_filter_is_rescaled_by_itself() -> None:
     net = network(BasicBlock())
     with torch.no_grad():
         net.stem[0].weight[0] = 2.0
@@ -89,7 +89,7 @@ def test_grad_cam_of_an_earlier_stage_equals_autograd() -> None:
         grad_cam(net, IMAGE, 2, stage=2)
 
 
-def test_pictures_are_drawn(tmp_path: Path) -> None:
+def test_figures_are_written(tmp_path: Path) -> None:
     net = network(BasicBlock())
     maps, filters = activation_maps(net, IMAGE), first_layer_filters(net)
     assert len(image_grid(maps["stage2"], columns=3).axes) == 8
