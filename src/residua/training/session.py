@@ -20,7 +20,12 @@ from residua.inference.evaluation import (
     evaluate_split,
     never_stop,
 )
-from residua.models import ResidualNetwork, architecture_errors, init_whitening
+from residua.models import (
+    WHITENING_IMAGES,
+    ResidualNetwork,
+    architecture_errors,
+    init_whitening,
+)
 from residua.optim import swapped_weights
 from residua.recipes.recipe import Recipe
 from residua.runs.artifacts import MAX_SAMPLES, Samples
@@ -33,8 +38,6 @@ from residua.training.metrics import EpochMetrics
 from residua.training.state import TrainingState
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-WHITENING_IMAGES = 5000
-"""Training images that whitening layers are initialised from."""
 
 
 @dataclass(frozen=True)
