@@ -14,6 +14,7 @@ from residua.devices import keep_freed_memory, select_device, set_deterministic
 from residua.inference.evaluation import (
     AMP_DTYPES,
     EVAL_BATCH_SIZE,
+    MEMORY_FORMATS,
     Evaluation,
     StopCheck,
     eval_mode,
@@ -36,8 +37,6 @@ from residua.training.compile import compile_network
 from residua.training.distributed import World
 from residua.training.metrics import EpochMetrics
 from residua.training.state import TrainingState
-
-MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
 @dataclass(frozen=True)
