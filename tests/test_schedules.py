@@ -159,7 +159,8 @@ def test_plateau_matches_torch(metrics: list[float], patience: int, cooldown: in
     for metric in metrics:
         theirs.step(metric)
     ours = Plateau(start=0.1, factor=0.5, patience=patience, cooldown=cooldown, min_value=0.01)
-    value = value_at(ours, TrainingProgress(len(metrics), 100, 1, metrics))
+    accuracies = dict(enumerate(metrics, 1))
+    value = value_at(ours, TrainingProgress(len(metrics), 100, 1, accuracies))
     assert value == pytest.approx(sgd.param_groups[0]["lr"], abs=1e-9)
 
 
@@ -181,9 +182,24 @@ def test_phases_change_at_their_boundaries() -> None:
 
 def test_plateau_in_a_phase_uses_the_metrics_of_that_phase() -> None:
     schedule = Phases(boundaries=(3,), values=(1.0, Plateau(start=1.0, factor=0.5, patience=0)))
-    metrics = [90.0, 91.0, 92.0, 50.0, 60.0]
-    assert value_at(schedule, TrainingProgress(5, 10, 1, metrics)) == 1.0
-    assert value_at(schedule, TrainingProgress(6, 10, 1, [*metrics, 55.0])) == 0.5
+    accuracies = {1: 90.0, 2: 91.0, 3: 92.0, 4: 50.0, 5: 60.0}
+    assert value_at(schedule, TrainingProgress(5, 10, 1, accuracies)) == 1.0
+    assert value_at(schedule, TrainingProgress(6, 10, 1, accuracies | {6: 55.0})) == 0.5
+
+
+def test_plateau_in_a_phase_counts_rare_evaluations() -> None:
+    """Every fifth epoch is evaluated; the accuracies before the phase do not count."""
+    schedule = Phases(boundaries=(60,), values=(1.0, Plateau(start=1.0, factor=0.5, patience=0)))
+    accuracies = {epoch: 50.0 + min(epoch, 65) for epoch in range(5, 80, 5)}
+    assert value_at(schedule, TrainingProgress(65, 100, 1, accuracies)) < 1.0
+    before = {epoch: value for epoch, value in accuracies.items() if epoch <= 65}
+    assert value_at(schedule, TrainingProgress(65, 100, 1, before)) == 1.0
+
+
+def test_cosine_keeps_its_end_value() -> None:
+    schedule = Cosine(start=0.1, end=0.01, epochs=5)
+    values = [value_at(schedule, TrainingProgress(step, 10, 1)) for step in range(10)]
+    assert values[5:] == [pytest.approx(0.01)] * 5
 
 
 def test_values_out_of_range_are_rejected_inside_schedules() -> None:

@@ -1,10 +1,12 @@
 """The device that a training runs on."""
 
+import contextlib
 import ctypes
 import os
 import platform
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -81,10 +83,31 @@ def error_advice(error: RuntimeError) -> str | None:
     return None
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done everything that was asked of it; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start measuring `peak_memory` anew, where the system can (on GPUs and on Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM.
+
+
 def peak_memory(device: torch.device) -> float:
-    """Return the peak memory so far in MiB: of the GPU, or of this process on a CPU."""
+    """Return the peak memory in MiB since `reset_peak_memory`: of the GPU, or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MIB
+    status = Path("/proc/self/status")
+    if status.is_file():
+        sizes = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(next(sizes).split()[1]) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / MIB if sys.platform == "darwin" else peak / 1024
 

@@ -6,8 +6,8 @@ covers learning rates, momentum, dropout rates and image sizes. The formulas are
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -24,8 +24,8 @@ class TrainingProgress:
     total_steps: int
     """Optimizer steps of the whole training (of the phase, inside a phase)."""
     steps_per_epoch: int
-    metrics: Sequence[float] = ()
-    """The monitored accuracy after each finished epoch, oldest first."""
+    accuracies: Mapping[int, float] = field(default_factory=dict)
+    """The accuracy on the selection split after each evaluated epoch, oldest first."""
     lr_scale: float = 1.0
     """The factor of all learning rates: below 1 after a roll-back."""
 
@@ -54,7 +54,11 @@ class TrainingProgress:
             self.step - first,
             max(1, last - first),
             self.steps_per_epoch,
-            self.metrics[math.ceil(start) :],
+            {
+                epoch - math.ceil(start): accuracy
+                for epoch, accuracy in self.accuracies.items()
+                if epoch > start
+            },
         )
 
 
@@ -104,7 +108,7 @@ class Cosine(Config):
 
     def __call__(self, progress: TrainingProgress) -> float:
         """The value at this step."""
-        fraction = progress.elapsed_fraction(self.epochs, self.interval)
+        fraction = min(1.0, progress.elapsed_fraction(self.epochs, self.interval))
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * fraction)) / 2
 
     def bounds(self) -> tuple[float, ...]:
@@ -214,24 +218,24 @@ class Plateau(Config):
     start: float
     factor: float = Field(default=0.1, gt=0, lt=1)
     patience: int = Field(default=10, ge=0)
-    """Epochs without improvement that do not reduce the value yet."""
+    """Evaluations without improvement that do not reduce the value yet."""
     threshold: float = Field(default=1e-4, ge=0)
     """The smallest relative increase that counts as an improvement."""
     cooldown: int = Field(default=0, ge=0)
-    """Epochs after a reduction in which epochs without improvement are not counted."""
+    """Evaluations after a reduction in which those without improvement are not counted."""
     min_value: float = Field(default=0.0, ge=0)
 
     def __call__(self, progress: TrainingProgress) -> float:
         """The value at this step."""
-        value, best, bad_epochs, cooldown = self.start, -math.inf, 0, 0
-        for metric in progress.metrics:
-            better = metric > best * (1 + self.threshold) if best > -math.inf else True
-            best, bad_epochs = (metric, 0) if better else (best, bad_epochs + 1)
+        value, best, bad, cooldown = self.start, -math.inf, 0, 0
+        for accuracy in progress.accuracies.values():
+            better = accuracy > best * (1 + self.threshold) if best > -math.inf else True
+            best, bad = (accuracy, 0) if better else (best, bad + 1)
             if cooldown:
-                cooldown, bad_epochs = cooldown - 1, 0
-            if bad_epochs > self.patience:
+                cooldown, bad = cooldown - 1, 0
+            if bad > self.patience:
                 value = max(self.min_value, value * self.factor)
-                bad_epochs, cooldown = 0, self.cooldown
+                bad, cooldown = 0, self.cooldown
         return value
 
     def bounds(self) -> tuple[float, ...]:

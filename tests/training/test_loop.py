@@ -2,16 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from equal_runs import assert_equal_runs, comparable
 
-from residua import UserError
+from residua import UserError, fit
 from residua.inference.evaluation import never_stop
 from residua.recipes.recipe import Recipe
 from residua.runs.artifacts import load_predictions, load_samples
@@ -19,6 +17,7 @@ from residua.runs.checkpoint import Checkpoint
 from residua.runs.records import EpochRecord, Result
 from residua.runs.run import Run
 from residua.schedules import TrainingProgress
+from residua.training import loop
 from residua.training.epoch import is_finished
 from residua.training.events import (
     CheckpointSaved,
@@ -29,7 +28,8 @@ from residua.training.events import (
     Stopped,
 )
 from residua.training.loop import resume, train
-from residua.training.session import build_training
+from residua.training.session import TrainingSession, build_training
+from residua.training.state import TrainingState
 
 Tiny = Callable[..., Recipe]
 EVERYTHING = {
@@ -361,20 +361,106 @@ def test_patience_counts_too_small_improvements(tiny: Tiny) -> None:
     assert not over(10, 9)
 
 
+class FakeClock:
+    """A clock that advances by a second each time it is read, and when the device is waited for."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.queued = 0.0
+
+    def perf_counter(self) -> float:
+        self.seconds += 1
+        return self.seconds
+
+    def synchronize(self, _: torch.device) -> None:
+        self.seconds += self.queued
+        self.queued = 0.0
+
+
 def test_log_has_times_of_training_and_evaluation(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a clock that advances by a second each time it is read."""
-    seconds = count()
-    progress = SimpleNamespace(perf_counter=lambda: float(next(seconds)))
-    monkeypatch.setattr("residua.training.loop.time", progress)
-    monkeypatch.setattr("residua.training.epoch.time", progress)
+    """Of a device that works asynchronously: a step only queues ten seconds of work."""
+    clock = FakeClock()
+    for module in ("loop", "epoch"):
+        monkeypatch.setattr(f"residua.training.{module}.time", clock)
+    monkeypatch.setattr("residua.training.loop.synchronize", clock.synchronize)
+    real_step = loop.step
+
+    def queued_step(session: TrainingSession, state: TrainingState) -> torch.Tensor:
+        clock.queued += 10
+        return real_step(session, state)
+
+    monkeypatch.setattr(loop, "step", queued_step)
     result = finish(tiny(epochs=2), tmp_path / "run")
     for record in Run.open(tmp_path / "run").log:
-        assert record.seconds == 4 + 1
-        assert record.images_per_second == 200 / 5
+        assert record.seconds == 4 * 10 + 1
+        assert record.images_per_second == 200 / 41
         assert record.evaluation_seconds == 1
-    assert (result.train_seconds, result.evaluation_seconds) == (10, 2)
+    assert (result.train_seconds, result.evaluation_seconds) == (82, 2)
+
+
+def test_time_of_a_stopped_epoch_is_kept(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr("residua.training.loop.time", clock)
+    list(train(tiny(epochs=1), tmp_path / "run", lambda progress: progress.step >= 2))
+    list(resume(tmp_path / "run"))
+    assert Run.open(tmp_path / "run").log[0].seconds == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, "seed is 1, was 0"),
+        ({"optimizer.lr": 0.5}, "optimizer is"),
+        ({"batch_size": 32}, "batch_size is 32, was 64"),
+        ({"augmentation": ()}, "augmentation is"),
+        ({"epochs": 9}, "epochs is 9, was 3"),
+        ({"data.train": 150}, "data is|other images"),
+    ],
+)
+def test_resume_refuses_an_edited_recipe(
+    tiny: Tiny, tmp_path: Path, changes: dict, message: str
+) -> None:
+    run = fit(tiny(), tmp_path / "run", lambda progress: progress.step >= 2)
+    run.write_recipe(run.recipe.replace(**changes))
+    with pytest.raises(UserError, match=message):
+        list(resume(run.path))
+    assert run.log == []
+
+
+def test_resume_accepts_changes_that_weights_do_not_depend_on(tiny: Tiny, tmp_path: Path) -> None:
+    run = fit(tiny(), tmp_path / "run", lambda progress: progress.step >= 2)
+    free = {"name": "other", "keep_checkpoints": 3, "save_every": 2, "target_accuracy": 50.0}
+    run.write_recipe(run.recipe.replace(**free, tta="mirror"))
+    *_, end = resume(run.path)
+    assert isinstance(end, Finished)
+
+
+def test_environment_history_of_a_resumed_run(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread, then two, then one again: both changes are reported and kept."""
+
+    def stop_at(step: int) -> Callable[[TrainingProgress], bool]:
+        return lambda progress: progress.step >= step
+
+    devices = iter(["cpu, 1 thread", "cpu, 2 threads", "cpu, 1 thread", "cpu, 1 thread"])
+    monkeypatch.setattr("residua.runs.environment.describe_device", lambda _: next(devices))
+    run = fit(tiny(), tmp_path / "run", stop_at(2))
+    with pytest.warns(UserWarning, match="cpu, 2 threads, was cpu, 1 thread"):
+        list(resume(run.path, stop_at(5)))
+    with pytest.warns(UserWarning, match="cpu, 1 thread, was cpu, 2 threads"):
+        list(resume(run.path, stop_at(7)))
+    *_, end = resume(run.path)
+    assert isinstance(end, Finished)
+    changes = (
+        "from step 2: device is cpu, 2 threads, was cpu, 1 thread",
+        "from step 5: device is cpu, 1 thread, was cpu, 2 threads",
+    )
+    assert run.environment.changes == end.result.environment_changes == changes
 
 
 def test_plateau_lowers_the_learning_rate(tiny: Tiny, tmp_path: Path) -> None:

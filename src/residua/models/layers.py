@@ -40,8 +40,10 @@ class ScheduledDropout(nn.Module):
 
     def dropout(self, values: Tensor) -> Tensor:
         """In training, zero each value with probability p and divide the others by 1 - p."""
-        if not (self.scheduled and self.training and torch.compiler.is_compiling()):
-            return F.dropout(values, self.p, self.training)
+        if not self.training:
+            return values  # Reading the rate here would compile the network for each of its values.
+        if not (self.scheduled and torch.compiler.is_compiling()):
+            return F.dropout(values, self.p)
         # A new value of a float recompiles the code; a new value of a tensor does not.
         keep = torch.rand_like(values) >= self.p_tensor
         return values * keep / (1 - self.p_tensor).clamp(min=1e-12)

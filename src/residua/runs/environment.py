@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 
 from residua.devices import describe_device
-from residua.runs.records import Environment, GitState
+from residua.runs.records import GitState, RunEnvironment
 
 PACKAGES = ("residua", "torch", "numpy", "pydantic", "safetensors")
 
 
-def collect_environment(device: torch.device, seed: int) -> Environment:
+def collect_environment(device: torch.device, seed: int) -> RunEnvironment:
     """Versions, hardware, git state and seed of this process."""
-    return Environment(
+    return RunEnvironment(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         command=(Path(sys.argv[0]).name, *sys.argv[1:]),
         python=platform.python_version(),
@@ -32,20 +32,6 @@ def collect_environment(device: torch.device, seed: int) -> Environment:
         git=_git_state(),
         seed=seed,
     )
-
-
-def environment_changes(before: Environment, now: Environment) -> list[str]:
-    """The differences that can change a training's bits, in words.
-
-    Besides torch's version, the processor and the device (with its number of threads) decide about
-    the order of sums, and so about their last bits.
-    """
-    compared = {
-        "torch": (before.packages.get("torch"), now.packages.get("torch")),
-        "processor": (before.processor, now.processor),
-        "device": (before.device, now.device),
-    }
-    return [f"{name} is {new}, was {old}" for name, (old, new) in compared.items() if old != new]
 
 
 def _version(package: str) -> str | None:

@@ -7,15 +7,16 @@ import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_serializer, model_validator
 
 from residua import files
 from residua.augment.tta import TTA
 from residua.config import Config
 from residua.data import ChannelStats
 from residua.errors import UserError
+from residua.recipes.recipe import Recipe
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Positive = Annotated[int, Field(ge=1, le=2**53)]
@@ -159,6 +160,8 @@ class Result(JsonFile):
     """How many epochs were evaluated."""
     tta: TTA = "none"
     rollbacks: Count = 0
+    environment_changes: tuple[str, ...] = ()
+    """Changes of hardware, threads or torch on resumption, which can have changed bits."""
     lost_best_epoch: Count | None = None
     """The best epoch, where its checkpoint was damaged and the last epoch stands in for it."""
     last: TestFigures
@@ -193,7 +196,7 @@ class GitState(JsonFile):
 
 
 class Environment(JsonFile):
-    """What a run was started on: environment.json."""
+    """What a training runs on."""
 
     started: str = ""
     """ISO 8601, UTC."""
@@ -208,6 +211,52 @@ class Environment(JsonFile):
     cuda: str | None = None
     git: GitState | None = None
     seed: int | None = None
+    from_step: Count = 0
+    """The step from which on the training ran here."""
+
+
+class RunEnvironment(Environment):
+    """environment.json: where a run was started, and where it was resumed if that differs."""
+
+    resumed: tuple[Environment, ...] = ()
+    """Those that can have changed bits, oldest first."""
+
+    @property
+    def latest(self) -> Environment:
+        """Where the run was resumed last, or else started."""
+        return self.resumed[-1] if self.resumed else self
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The changes that can have changed bits, in words: from which step, and what."""
+        return tuple(
+            f"from step {after.from_step:,}: {'; '.join(environment_changes(before, after))}"
+            for before, after in pairwise((self, *self.resumed))
+        )
+
+    def until(self, step: int) -> "RunEnvironment":
+        """The history of the steps up to this one: later ones are repeated after a resumption."""
+        return self.replace(resumed=tuple(each for each in self.resumed if each.from_step < step))
+
+    def resumed_by(self, environment: Environment, step: int) -> "RunEnvironment":
+        """The history with the environment that continues from a step."""
+        fields = environment.model_dump(exclude={"resumed"})
+        latest = Environment.model_validate(fields | {"from_step": step})
+        return self.replace(resumed=(*self.resumed, latest))
+
+
+def environment_changes(before: Environment, now: Environment) -> list[str]:
+    """The differences that can change a training's bits, in words.
+
+    Besides torch's version, the processor and the device (with its number of threads) decide about
+    the order of sums, and so about their last bits.
+    """
+    compared = {
+        "torch": (before.packages.get("torch"), now.packages.get("torch")),
+        "processor": (before.processor, now.processor),
+        "device": (before.device, now.device),
+    }
+    return [f"{name} is {new}, was {old}" for name, (old, new) in compared.items() if old != new]
 
 
 class CheckpointMetadata(JsonFile):
@@ -221,8 +270,15 @@ class CheckpointMetadata(JsonFile):
     rollbacks: Count = 0
     optimizer: str = ""
     """The class of the optimiser whose state this is."""
+    recipe: Recipe | None = None
+    """The recipe that the training had."""
     history: tuple[EpochRecord, ...] = ()
     scaler: dict[str, Finite] = {}
+
+    @field_serializer("recipe")
+    def _whole_recipe(self, recipe: Recipe | None) -> dict[str, Any] | None:
+        # Without its defaults it would lack each `kind`.
+        return None if recipe is None else recipe.model_dump(mode="json")
 
     @model_validator(mode="after")
     def _history_is_complete(self) -> "CheckpointMetadata":

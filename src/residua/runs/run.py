@@ -16,10 +16,10 @@ from residua.runs.checkpoint import Checkpoint
 from residua.runs.lock import LOCK, exclusive_lock
 from residua.runs.records import (
     DataFingerprint,
-    Environment,
     EpochRecord,
     JsonFile,
     Result,
+    RunEnvironment,
     check_monotonic,
     parse_json,
     read_json,
@@ -107,9 +107,9 @@ class Run:
         return parse_recipe(tree)
 
     @property
-    def environment(self) -> Environment:
-        """What the run was started on; empty where unknown."""
-        return read_json(Environment, self.path / "environment.json") or Environment()
+    def environment(self) -> RunEnvironment:
+        """What the run was started on and resumed on; empty where unknown."""
+        return read_json(RunEnvironment, self.path / "environment.json") or RunEnvironment()
 
     @property
     def data(self) -> DataFingerprint:

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from residua.recipes.recipe import CUDA_GRAPH_MODES, CompileMode
 
+MAX_COMPILATIONS = 64
+"""Of one network: for each image size, batch size and mode (training, evaluation) that it sees."""
+
 
 def compile_network(
     network: nn.Module, mode: bool | CompileMode, batch_sizes: Container[int]
@@ -27,24 +30,31 @@ def compile_network(
     if next(network.parameters()).device.type == "cpu" and not shutil.which("c++"):
         warnings.warn("no C++ compiler (c++) found: the network runs uncompiled", stacklevel=2)
         return network
+    # All networks share one code object, and torch stops compiling it after some recompilations:
+    # those of several trainings in one process must not add up, and a stop must be reported.
+    from torch._dynamo import config, exc  # noqa: PLC0415 - takes seconds
+
+    torch.compiler.reset()
+    config.fail_on_recompile_limit_hit = True
+    config.recompile_limit = MAX_COMPILATIONS
     torch_mode = mode if isinstance(mode, str) else None
     compiled: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False, mode=torch_mode)
-    working: list[Callable[[Tensor], Tensor]] = []
-    """What the first call has shown to work."""
+    compiler_errors = (exc.TorchDynamoException, exc.FailOnRecompileLimitHit)
+    worked = failed = False
 
     def forward(images: Tensor) -> Any:
-        if len(images) not in batch_sizes:
+        nonlocal worked, failed
+        if failed or len(images) not in batch_sizes:
             return network(images)
-        if working:
-            logits = working[0](images)
-        else:
-            try:
-                logits = compiled(images)
-                working.append(compiled)
-            except Exception as error:
-                warnings.warn(f"the network runs uncompiled: {error}", stacklevel=2)
-                working.append(network)
-                logits = network(images)
+        try:
+            logits = compiled(images)
+        except Exception as error:
+            if worked and not isinstance(error, compiler_errors):
+                raise
+            failed = True
+            warnings.warn(f"the network runs uncompiled from now on: {error}", stacklevel=2)
+            return network(images)
+        worked = True
         # CUDA graphs write the logits of every call into the same memory.
         return logits.clone() if torch_mode in CUDA_GRAPH_MODES else logits
 

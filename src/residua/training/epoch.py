@@ -70,9 +70,7 @@ def training_record(session: TrainingSession, state: TrainingState, epoch: int) 
         Diverged: a loss, a gradient or a weight is not finite.
     """
     steps = session.sampler.steps_per_epoch
-    started = time.perf_counter()
     totals = state.metrics.read(session.world)
-    seconds = state.seconds + time.perf_counter() - started
     check_finite(state, epoch)
     check_weights_finite(state, epoch)
     taken = max(1, steps - state.skipped_steps)
@@ -92,8 +90,8 @@ def training_record(session: TrainingSession, state: TrainingState, epoch: int) 
         grad_norm=totals.grad_norm / taken,
         grad_norms=norms,
         gradient_warning=OVERFLOW_WARNING if all_skipped else diagnose_gradients(norms),
-        seconds=seconds,
-        images_per_second=totals.images / seconds,
+        seconds=state.seconds,
+        images_per_second=totals.images / max(state.seconds, 1e-9),
         rollbacks=state.rollbacks,
     )
 
@@ -192,6 +190,7 @@ def finish_training(
         evaluations=evaluated,
         tta=session.recipe.tta,
         rollbacks=last.rollbacks,
+        environment_changes=run.environment.changes,
         lost_best_epoch=lost,
         last=_test_figures(last.epoch, tested_last),
         best=_test_figures(last.epoch if lost else best, tested_best),

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_
 
-from residua.devices import error_advice
+from residua.devices import error_advice, reset_peak_memory, synchronize
 from residua.errors import UserError
 from residua.inference.evaluation import EvaluationInterrupted
 from residua.models import set_progress
 from residua.optim import plain_gradients
 from residua.recipes.recipe import Recipe
 from residua.runs.artifacts import save_filters, save_samples
-from residua.runs.environment import collect_environment, environment_changes
-from residua.runs.records import DataFingerprint, Environment
+from residua.runs.environment import collect_environment
+from residua.runs.records import DataFingerprint, RunEnvironment, environment_changes
 from residua.runs.run import Run, check_available, checkpoint_step
 from residua.schedules import TrainingProgress
 from residua.seeding import derive_seed
@@ -45,7 +45,12 @@ from residua.training.events import (
     Stopped,
 )
 from residua.training.gradients import gradient_norms
-from residua.training.recovery import Diverged, check_finite, restore_latest, roll_back
+from residua.training.recovery import (
+    Diverged,
+    check_finite,
+    restore_latest,
+    roll_back,
+)
 from residua.training.session import TrainingSession, build_training
 from residua.training.state import TrainingState
 
@@ -83,7 +88,8 @@ def train(recipe: Recipe, path: Path | str, should_stop: StopCondition = never) 
     run = Run.create(Path(path))
     with run.locked():
         check_available(run.path)
-        run.write_json("environment.json", collect_environment(session.device, recipe.seed))
+        environment = collect_environment(session.device, recipe.seed)
+        run.write_json("environment.json", environment)
         run.write_json("data.json", session.fingerprint)
         save_samples(run, samples)
         save_filters(run, 0, state.network)
@@ -105,14 +111,22 @@ def resume(path: Path | str, should_stop: StopCondition = never) -> Iterator[Eve
         session, state = build_training(run.recipe)
         if run.data not in (DataFingerprint(), session.fingerprint):
             raise UserError(f"{path} was started with other images than those that are there now")
-        now = collect_environment(session.device, session.recipe.seed)
-        changes = environment_changes(run.environment, now)
-        if changes and run.environment != Environment():
-            message = f"{path} continues, but not bit for bit: {'; '.join(changes)}"
-            warnings.warn(message, stacklevel=2)
         restore_latest(state, run.checkpoints)
+        _record_environment(run, session, state)
         run.rewrite_log(state.history)
         yield from _recovering(run, session, state, should_stop)
+
+
+def _record_environment(run: Run, session: TrainingSession, state: TrainingState) -> None:
+    """Add this process to the run's environments, with a warning, where it can change bits."""
+    now = collect_environment(session.device, session.recipe.seed)
+    before = run.environment.until(state.step)
+    changes = environment_changes(before.latest, now)
+    if changes and run.environment != RunEnvironment():
+        message = f"{run.path} continues, but not bit for bit: {'; '.join(changes)}"
+        warnings.warn(message, stacklevel=3)
+        before = before.resumed_by(now, state.step)
+    run.write_json("environment.json", before)
 
 
 def _events(
@@ -121,6 +135,7 @@ def _events(
     """The training, from where its state stands to its end, or to a stop."""
     recipe, steps_per_epoch = session.recipe, session.sampler.steps_per_epoch
     cache = EvaluationCache()
+    reset_peak_memory(session.device)
 
     def check_stop() -> None:
         # The epoch counts as finished only once it is evaluated.
@@ -130,9 +145,11 @@ def _events(
 
     images = len(session.splits.train)
     yield Started(run, recipe, str(session.device), images, steps_per_epoch, state.step)
+    timer = Stopwatch(session.device)
     while True:
         epoch, step_in_epoch = divmod(state.step, steps_per_epoch)
         if step_in_epoch == 0 and epoch > len(state.history):
+            state.seconds += timer.stop()
             record = finish_epoch(run, session, state, cache, check_stop)
             best = epoch == best_epoch(session, state)
             run.append_record(record)
@@ -143,19 +160,41 @@ def _events(
             yield EpochFinished(record, best)
             if saved is not None:
                 yield CheckpointSaved(saved, state.step, best)
+            timer.start()
         if is_finished(session, state):
             yield Finished(finish_training(run, session, state, cache))
             return
         if should_stop(session.progress(state)):
+            state.seconds += timer.stop()
             run.save_interrupted(state.to_checkpoint())
             yield Stopped(state.step)
             return
-        started = time.perf_counter()
         step(session, state)
-        state.seconds += time.perf_counter() - started
         if state.step % FINITE_CHECK_EVERY == 0:
             check_finite(state, epoch + 1)
         yield StepFinished(state.step, state.metrics)
+
+
+class Stopwatch:
+    """Measures training from one synchronised moment to the next, waits for the device included.
+
+    Args:
+        device: what is waited for before a time is taken.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.start()
+
+    def start(self) -> None:
+        """Start anew."""
+        synchronize(self.device)
+        self.started = time.perf_counter()
+
+    def stop(self) -> float:
+        """The seconds since the start."""
+        synchronize(self.device)
+        return time.perf_counter() - self.started
 
 
 def _recovering(

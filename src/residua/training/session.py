@@ -100,7 +100,7 @@ class TrainingSession:
             state.step,
             self.total_steps,
             self.sampler.steps_per_epoch,
-            list(self.selection_accuracies(state).values()),
+            self.selection_accuracies(state),
             self.recipe.on_divergence.factor**state.rollbacks,
         )
 
@@ -252,6 +252,7 @@ def build_state(session: TrainingSession) -> TrainingState:
     network = build_network(session)
     sizes = {EVAL_BATCH_SIZE, *_chunk_sizes(recipe)}
     return TrainingState(
+        recipe,
         network,
         compile_network(network, recipe.compile, sizes),
         recipe.optimizer.build(network),

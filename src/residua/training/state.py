@@ -9,12 +9,27 @@ from torch import Tensor
 
 from residua.errors import UserError
 from residua.models import ResidualNetwork
+from residua.recipes.recipe import Recipe
 from residua.runs.checkpoint import Checkpoint
 from residua.runs.records import CheckpointMetadata, EpochRecord
 from residua.training.metrics import EpochMetrics
 
 OPTIMIZER_TENSOR = re.compile(r"optimizer\.(\d+)\.(\w+)")
 """Of a checkpoint: the index of a parameter, and the name of its optimiser state."""
+
+FREE_FIELDS: dict[str, bool | set[str]] = {
+    "name": True,
+    "data": {"root", "path"},
+    "device": True,
+    "evaluate_every": True,
+    "tta": True,
+    "save_every": True,
+    "keep_checkpoints": True,
+    "target_accuracy": True,
+    "early_stopping": True,
+    "on_divergence": True,
+}
+"""Fields of a recipe that may change when a training is resumed; all others decide the weights."""
 
 
 @dataclass
@@ -24,6 +39,7 @@ class TrainingState:
     Random numbers are not part of it: each is a pure function of the seed and the step.
     """
 
+    recipe: Recipe
     network: ResidualNetwork
     forward: Callable[[Tensor], Tensor]
     """The network, compiled if the recipe says so."""
@@ -74,6 +90,7 @@ class TrainingState:
             skipped_steps=self.skipped_steps,
             rollbacks=self.rollbacks,
             optimizer=type(self.optimizer).__name__,
+            recipe=self.recipe,
             history=tuple(self.history),
             scaler=self.scaler.state_dict(),
         )
@@ -84,8 +101,9 @@ class TrainingState:
         """Take everything from a checkpoint, completely or not at all.
 
         Raises:
-            UserError: it is of another network, optimiser or precision.
+            UserError: it is of another recipe, network, optimiser or precision.
         """
+        check_same_training(checkpoint.metadata.recipe, self.recipe)
         tensors, metadata = checkpoint.tensors, checkpoint.metadata
         own = self._own_tensors()
         states = {name: value for name, value in tensors.items() if name.startswith("optimizer.")}
@@ -154,6 +172,25 @@ class TrainingState:
         """Where torch's optimisers keep a state: counters on the CPU, unless kernels are fused."""
         fused = self.optimizer.defaults.get("fused") or self.optimizer.defaults.get("capturable")
         return parameter.device if value.ndim or fused else torch.device("cpu")
+
+
+def check_same_training(before: Recipe | None, now: Recipe) -> None:
+    """Check that a training with the recipe of a checkpoint can be continued with another recipe.
+
+    Raises:
+        UserError: they differ in a field that the weights depend on.
+    """
+    if before is None:
+        return
+    old, new = (recipe.model_dump(mode="json", exclude=FREE_FIELDS) for recipe in (before, now))
+    changed = sorted(name for name in new if old[name] != new[name])
+    if changed:
+        differences = "; ".join(f"{name} is {new[name]!r}, was {old[name]!r}" for name in changed)
+        free = ", ".join(sorted(name for name in FREE_FIELDS if name != "data")) + ", data.root"
+        raise UserError(
+            f"the recipe was changed in a field that the weights depend on: {differences}; a "
+            f"resumed training may change only {free}, data.path"
+        )
 
 
 def _first_mismatch(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str | None:
