@@ -41,9 +41,7 @@ class Process:
     def __init__(self, run: Path, *arguments: object) -> None:
         self.run, self.output = run, list[str]()
         command = [sys.executable, *map(str, arguments)]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
-        )
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
         self.reader = threading.Thread(target=self._read_output)
         self.reader.start()
 
