@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from residua.errors import UserError
-from residua.recipes.loading import near
+from residua.recipes.loading import suggestions
 from residua.reports import published
 from residua.reports.cautions import cautions, same_images
 from residua.reports.history import History
@@ -69,7 +69,7 @@ def chosen(run: Run, name: str | None) -> Reference | None:
         named = run.recipe.name
         return published.reference(named) if named in published.names() else None
     if name not in published.names():
-        known = near(name, published.names())
+        known = suggestions(name, published.names())
         raise UserError(f"nothing is published under the name {name!r}{known}")
     return published.reference(name)
 

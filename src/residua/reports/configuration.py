@@ -7,7 +7,7 @@ from typing import Any
 
 from residua.errors import UserError
 from residua.recipes import built_in as recipes
-from residua.recipes.loading import parse, resolve
+from residua.recipes.loading import parse_overrides, resolve
 from residua.recipes.recipe import Recipe
 from residua.reports.words import setting
 
@@ -81,7 +81,7 @@ def _overrides(base: Any, tree: Any, path: str) -> Iterator[str]:
 
 def _word(tree: Any) -> str:
     """A value as typed: text without its quotes, where it is read as the same text again."""
-    if isinstance(tree, str) and parse([f"--x={tree}"]) == [("x", tree)]:
+    if isinstance(tree, str) and parse_overrides([f"--x={tree}"]) == [("x", tree)]:
         return tree
     return json.dumps(tree)
 
