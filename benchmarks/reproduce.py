@@ -23,13 +23,14 @@ from pathlib import Path
 import torch
 
 from residua.cli.console import console, show, show_result, stop_requests
-from residua.cli.live_report import live
+from residua.cli.live_report import LiveReport
 from residua.errors import UserError
 from residua.recipes.loading import resolve
 from residua.reports import write_report
 from residua.runs.run import Run
 from residua.schedules import TrainingProgress
-from residua.training.loop import Finished, resume, train
+from residua.training.events import Finished
+from residua.training.loop import resume, train
 
 SYSTEMS = ("resnet44", "resnet44v2", "resnet26w", "resnet34", "wrn28_10", "resnet44v2_run1")
 ON_A_GPU = ("--precision", "bfloat16", "--compile", "true")
@@ -70,9 +71,9 @@ def reproduce(
             fast = ON_A_GPU if torch.cuda.is_available() else ()
             recipe = resolve(system, ["--seed", str(seed), *fast, *overrides])
             events = train(recipe, path, should_stop)
-        end = show(live(events))
+        end = show(events, LiveReport())
     if isinstance(end, Finished):
-        show_result(end)
+        show_result(end.result)
     else:
         console.print(f"Saved after step {end.step:,}.")
     console.print(str(write_report(Run.open(path))))

@@ -1,4 +1,4 @@
-"""The command line, as a person types it."""
+"""The commands: what they print, their exit codes, and their error messages."""
 
 import os
 import re
@@ -6,16 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from torch.distributed.run import get_args_parser
 
 from residua.cli import main
-from residua.cli.console import show
+from residua.cli.app import app
 from residua.recipes.recipe import Recipe
-from residua.training.events import Event, StepFinished
-from residua.training.loop import train
 
 SMALL = [
     "--epochs", "2", "--data.train", "200", "--data.test", "100", "--device", "cpu",
@@ -24,14 +22,14 @@ SMALL = [
 
 
 def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """What a command says that exits 2: one line."""
+    """Run a command that exits with status 2, and return its one-line message."""
     with pytest.raises(SystemExit) as exit_:
         main(words)
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert exit_.value.code == 2
-    assert said.startswith("residua: ")
-    assert said.count("\n") == 1
-    return said
+    assert message.startswith("residua: ")
+    assert message.count("\n") == 1
+    return message
 
 
 def test_train_resume_evaluate_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,7 +37,7 @@ def test_train_resume_evaluate_report(tmp_path: Path, capsys: pytest.CaptureFixt
     main(["train", "quickstart", *SMALL, "--dir", run, "--until-epoch", "1"])
     out = capsys.readouterr().out
     assert re.search(
-        r"EPOCH: 1/2  rate .*\n"
+        r"EPOCH: 1/2  lr .*\n"
         r"Loss=\d+\.\d{4} Batch_id=1 Accuracy=\d+\.\d\d: 100%\|█+\| 2/2 \[.*\]\n"
         r"Test set: Average loss: \d+\.\d{4}, Accuracy: \d+/100 \(\d+\.\d\d%\) ✓ Best Model!\n",
         out,
@@ -49,7 +47,7 @@ def test_train_resume_evaluate_report(tmp_path: Path, capsys: pytest.CaptureFixt
     main(["resume", run])
     out = capsys.readouterr().out
     assert re.search(r"last epoch +2 +\d+\.\d\d %", out)
-    assert "chosen on the test set itself" in out
+    assert "selected on the test set itself" in out
     last = out.strip().splitlines()[-1]
     assert last.endswith(".html")
     assert Path(last).is_file()
@@ -62,7 +60,7 @@ def test_train_resume_evaluate_report(tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.strip().endswith("report.html")
 
 
-def test_mistakes_exit_2_with_one_line(
+def test_mistakes_exit_with_2_and_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESIDUA_DATA", str(tmp_path / "nothing"))
@@ -70,19 +68,19 @@ def test_mistakes_exit_2_with_one_line(
     assert "did you mean resnet44" in fails(capsys, "train", "resnet4")
     assert "did you mean epochs" in fails(capsys, "train", "quickstart", "--epoch", "3")
     assert "residua data get cifar100" in fails(capsys, "train", "resnet44", *run)
-    said = fails(capsys, "train", "quickstart", *run, "--data.train", "20")
-    assert "batch of 128 is larger than the training set of 20 images" in said
-    said = fails(capsys, "train", "quickstart", *SMALL, *run, "--device", "tpu")
-    assert "'tpu' is not available; available devices" in said
+    message = fails(capsys, "train", "quickstart", *run, "--data.train", "20")
+    assert "batch of 128 is larger than the training set of 20 images" in message
+    message = fails(capsys, "train", "quickstart", *SMALL, *run, "--device", "tpu")
+    assert "'tpu' is not available; available devices" in message
     assert not (tmp_path / "run").exists()
-    said = fails(capsys, "train", "quickstart", *SMALL, *run, "--architecture.stem.width", "3",
+    message = fails(capsys, "train", "quickstart", *SMALL, *run, "--architecture.stem.width", "3",
                  "--architecture.block", "{kind: bottleneck, groups: 3}")  # fmt: skip
-    assert "architecture: the network cannot be built" in said
-    said = fails(capsys, "train", "quickstart", *SMALL, *run, "--image-size", "8",
-                 "--architecture.pooling", "{kind: max, size: 4}")  # fmt: skip
-    assert "architecture: the network cannot be built" in said
-    said = fails(capsys, "train", "quickstart", *SMALL, *run, "--augmentation.0.padding", "32")
-    assert "padding of 32 needs images larger than 32 x 32" in said
+    assert "architecture: the network cannot be built" in message
+    message = fails(capsys, "train", "quickstart", *SMALL, *run, "--image-size", "8",
+                 "--architecture.pooling", "{kind: max, kernel_size: 4}")  # fmt: skip
+    assert "architecture: the network cannot be built" in message
+    message = fails(capsys, "train", "quickstart", *SMALL, *run, "--augmentation.0.padding", "32")
+    assert "padding of 32 needs images larger than 32 x 32" in message
     assert not (tmp_path / "run").exists()
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()
@@ -90,16 +88,16 @@ def test_mistakes_exit_2_with_one_line(
     assert "not empty" in fails(capsys, "train", "quickstart", *SMALL, *full)
     under = ["--dir", str(tmp_path / "full/file/run")]
     assert "cannot make the run" in fails(capsys, "train", "quickstart", *SMALL, *under)
-    assert "holds no run" in fails(capsys, "resume", str(tmp_path / "gone"))
-    assert "holds no run" in fails(capsys, "evaluate", str(tmp_path))
-    assert "holds no run" in fails(capsys, "report", str(tmp_path))
+    assert "is not a run" in fails(capsys, "resume", str(tmp_path / "gone"))
+    assert "is not a run" in fails(capsys, "evaluate", str(tmp_path))
+    assert "is not a run" in fails(capsys, "report", str(tmp_path))
     assert "Did you mean" in fails(capsys, "trian", "quickstart")
     assert "recipe" in fails(capsys, "train").lower()
     assert "--until-epoch" in fails(capsys, "train", "quickstart", "--until-epoch", "soon")
-    assert "missing" in subprocess_of(["data", "verify", "cifar100"]).stdout
+    assert "missing" in run_command(["data", "verify", "cifar100"]).stdout
 
 
-def test_a_run_that_exists_is_left_alone(
+def test_existing_run_is_not_overwritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = ["--dir", str(tmp_path / "run")]
@@ -126,33 +124,51 @@ def test_recipes_and_summary(capsys: pytest.CaptureFixture[str]) -> None:
     assert "30,032,292" not in capsys.readouterr().out
 
 
-def subprocess_of(words: list[str]) -> subprocess.CompletedProcess[str]:
+def run_command(words: list[str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "residua", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
 
-def test_help_does_not_wait_for_torch() -> None:
+def test_help_does_not_import_torch() -> None:
     code = (
         "import sys; from residua.cli import main; main(['--help']); "
         "sys.exit(3 if 'torch' in sys.modules or 'pydantic' in sys.modules else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in (
-        "train",
-        "resume",
-        "evaluate",
-        "report",
-        "compare",
-        "recipes",
-        "summary",
-        "data",
-    ):
-        assert command in done.stdout
+    commands = "train resume evaluate report compare recipes summary data find-lr"
+    for command in commands.split():
+        assert f" {command} " in done.stdout
+
+
+def test_help_of_train_has_examples() -> None:
+    out = run_command(["train", "--help"]).stdout
+    assert "residua train resnet44 --dir runs/mine --epochs 10 --optimizer.lr 0.05" in out
+    assert "--until-epoch" in out
+
+
+def options_of(command: str) -> set[str]:
+    """The options of a command, and of the recipe's fields that it takes as options."""
+    arguments = app[command].assemble_argument_collection()
+    names = {name for argument in arguments for name in argument.names if name.startswith("--")}
+    fields = {f"--{name}" for name in Recipe.model_fields}
+    return names | fields | {field.replace("_", "-") for field in fields}
+
+
+@pytest.mark.parametrize("command", ["train", "resume"])
+def test_no_option_abbreviates_one_of_torchrun(command: str) -> None:
+    """Torchrun's parser also reads abbreviations of its options behind the program's name."""
+    torchrun = {option for action in get_args_parser()._actions for option in action.option_strings}
+    assert "--run-path" in torchrun
+    options = options_of(command)
+    assert "--until-epoch" in options
+    assert ("--dir" in options) == (command == "train")
+    for option in options:
+        assert not [other for other in torchrun if other.startswith(option)], option
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_save_and_say_how_to_resume(number: signal.Signals, tmp_path: Path) -> None:
+def test_signals_save_and_print_how_to_resume(number: signal.Signals, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["train", "quickstart", *SMALL, "--epochs", "5000", "--dir", str(run)]
     command = [sys.executable, "-m", "residua", *words]
@@ -169,28 +185,3 @@ def test_signals_save_and_say_how_to_resume(number: signal.Signals, tmp_path: Pa
     assert process.returncode == (130 if number == signal.SIGINT else 0), err
     assert f"residua resume {run}" in out.replace("\n", "")
     assert list((run / "checkpoints").glob("step-*.safetensors"))
-
-
-@pytest.mark.parametrize(("stop", "said"), [(6, "2 of 4"), (4, None)])
-def test_a_stop_inside_an_epoch_tells_its_loss_so_far(
-    stop: int,
-    said: str | None,
-    tiny: Callable[..., Recipe],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    losses = []
-
-    def watched() -> Iterator[Event]:
-        for event in train(tiny(), tmp_path / "run", lambda clock: clock.step >= stop):
-            if isinstance(event, StepFinished) and event.step > 4:
-                losses.append(float(event.loss))
-            yield event
-
-    show(watched())
-    out = capsys.readouterr().out.replace("\n", " ")
-    if said is None:
-        assert "Inside epoch" not in out
-    else:
-        mean = sum(losses) / len(losses)
-        assert f"Inside epoch 2, after {said} batches: mean loss {mean:.4f}, accuracy" in out

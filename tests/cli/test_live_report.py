@@ -1,95 +1,111 @@
-"""A report that keeps up with its training."""
+"""The report that is updated during a training."""
 
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from made_runs import make_run, records
 
-from residua.cli import live_report as module
-from residua.cli import main
-from residua.cli.live_report import live
-from residua.training.loop import EpochFinished, Finished, Started
-
-
-def training(run, seconds, clock):
-    """The events of a training whose epochs take so long by a clock of its own."""
-    yield Started(run, None, 0)
-    for record in records(8):
-        clock.now += seconds
-        run.append(record)
-        yield EpochFinished(record, best=False)
-    yield Finished({})
+from residua.cli import live_report, main
+from residua.cli.live_report import LiveReport
+from residua.recipes.recipe import Recipe
+from residua.reports import write_report
+from residua.runs.records import EpochRecord
+from residua.runs.run import Run
+from residua.training.events import EpochFinished, Event, Finished, Started, observe
+from residua.training.loop import train
 
 
-class TrainingProgress:
-    """A clock that moves when it is told to, and with every report."""
+class Clock:
+    """A clock that is moved by the test, and by one second for every report."""
 
-    def __init__(self, monkeypatch):
-        self.now, self.written = 100.0, []
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        self.epoch = 0
+        self.written: list[tuple[int, int]] = []
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(module, "write_report", self.write)
+        monkeypatch.setattr(live_report, "write_report", self.write)
 
-    def write(self, run, refresh):
+    def write(self, run: Run, refresh: int) -> None:
         self.now += 1.0
-        self.written.append((len(run.log), refresh))
+        self.written.append((self.epoch, refresh))
+
+    def training(self, seconds: float) -> Iterator[Event]:
+        """The events of eight epochs of this length."""
+        yield Started(Run(Path("run")), Recipe(), "cpu", 100, 4, 0)
+        for epoch in range(1, 9):
+            self.epoch = epoch
+            self.now += seconds
+            yield EpochFinished(record(epoch), best=False)
+
+
+def record(epoch: int) -> EpochRecord:
+    figures: dict[str, Any] = {"train_loss": 4.0, "train_accuracy": 1.0, "lr": 0.1}
+    figures |= {"grad_norm": 1.0, "seconds": 2.0, "images_per_second": 50.0}
+    return EpochRecord(epoch=epoch, step=4 * epoch, **figures)
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    return TrainingProgress(monkeypatch)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
 
 
-def test_a_short_training_is_left_alone(clock, tmp_path):
-    list(live(training(make_run(tmp_path / "run"), 2.0, clock)))
+def test_short_training_is_not_reported(clock: Clock) -> None:
+    list(observe(clock.training(2.0), LiveReport()))
     assert clock.written == []
 
 
-def test_a_slow_one_is_reported_after_each_epoch(clock, tmp_path):
-    list(live(training(make_run(tmp_path / "run"), 60.0, clock)))
-    assert clock.written == [(epoch, module.REFRESH) for epoch in range(1, 9)]
+def test_slow_training_is_reported_after_each_epoch(clock: Clock) -> None:
+    list(observe(clock.training(60.0), LiveReport()))
+    assert clock.written == [(epoch, live_report.REFRESH) for epoch in range(1, 9)]
 
 
-def test_reports_take_a_small_part_of_the_time(clock, tmp_path):
-    list(live(training(make_run(tmp_path / "run"), 20.0, clock)))
+def test_reports_take_a_small_share_of_the_time(clock: Clock) -> None:
+    list(observe(clock.training(20.0), LiveReport()))
     assert [epoch for epoch, _ in clock.written] == [2, 5, 8]
 
 
-def test_events_pass_as_they_are(clock, tmp_path):
-    kinds = [type(event) for event in live(training(make_run(tmp_path / "run"), 60.0, clock))]
-    assert kinds == [Started, *[EpochFinished] * 8, Finished]
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyError("figure")])
+def test_failing_report_is_reported_once_and_does_not_end_the_training(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def failing(run: Run, refresh: int) -> None:
+        raise error
+
+    monkeypatch.setattr(live_report, "write_report", failing)
+    with pytest.warns(UserWarning, match="LiveReport failed") as warnings:
+        events = list(observe(clock.training(60.0), LiveReport()))
+    assert len(events) == 9
+    assert len(warnings) == 1
 
 
-def test_a_report_that_cannot_be_written_does_not_end_the_training(clock, tmp_path, monkeypatch):
-    def full(run, refresh):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(module, "write_report", full)
-    with pytest.warns(UserWarning, match="No space left"):
-        *_, end = live(training(make_run(tmp_path / "run"), 60.0, clock))
-    assert end == Finished({})
-
-
-def test_the_page_of_a_running_training_refreshes_itself(tmp_path, monkeypatch):
-    run = make_run(tmp_path / "run")
-    monkeypatch.setattr(module, "SOONEST", -1.0)
-
-    def events():
-        yield Started(run, None, 0)
-        run.append(records(1)[0])
-        yield EpochFinished(records(1)[0], best=True)
-
-    list(live(events()))
-    page = run.report / "report.html"
-    assert f'<meta http-equiv="refresh" content="{module.REFRESH}">' in page.read_text()
-    assert "accuracy.svg" in (run.report / "report.md").read_text()
-    module.write_report(run)
+def test_page_of_a_running_training_reloads_itself(
+    tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_report, "FIRST_REPORT_AFTER", -1.0)
+    reload = f'<meta http-equiv="refresh" content="{live_report.REFRESH}">'
+    run = Run(tmp_path / "run")
+    page = run.report_dir / "report.html"
+    reloading = 0
+    for event in observe(train(tiny(epochs=1), run.path), LiveReport()):
+        if isinstance(event, EpochFinished):
+            reloading += reload in page.read_text()
+            assert "accuracy.svg" in (run.report_dir / "report.md").read_text()
+    assert isinstance(event, Finished)
+    assert reloading == 1
+    write_report(Run.open(run.path))
     assert "http-equiv" not in page.read_text()
 
 
-def test_the_command_keeps_the_report_up_to_date(tmp_path, monkeypatch):
+def test_train_command_keeps_the_report_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written = []
-    monkeypatch.setattr(module, "SOONEST", -1.0)
-    monkeypatch.setattr(module, "write_report", lambda run, refresh: written.append(len(run.log)))
+    monkeypatch.setattr(live_report, "FIRST_REPORT_AFTER", -1.0)
+    monkeypatch.setattr(
+        live_report, "write_report", lambda run, refresh: written.append(len(run.log))
+    )
     small = ["--data.train", "130", "--data.test", "20", "--device", "cpu", "--epochs", "1"]
     main(["train", "quickstart", *small, "--dir", str(tmp_path / "run")])
     assert written == [1]
