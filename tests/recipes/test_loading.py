@@ -52,7 +52,8 @@ def test_override_turns_number_into_schedule_and_back() -> None:
 
 
 def test_override_of_a_field_creates_its_missing_section() -> None:
-    assert resolve("resnet44", ["--weight-average.decay", "0.9"]).weight_average == EMA(decay=0.9)
+    words = ["--weight-average.decay", "0.9", "--weight-average.kind", "ema"]
+    assert resolve("resnet44", words).weight_average == EMA(decay=0.9)
     assert resolve("resnet44", ["--early-stopping.patience", "3"]).early_stopping is not None
 
 
@@ -105,7 +106,9 @@ MISTAKES = [
     (["--image-size", "4"], "image_size must be between 8 and 512"),
     (["--weight-average.kind", "mean"], "'ema', 'swa'"),
     (["--weight-average.kind", "swa"], "weight_average.start_epoch: this field is required"),
-    (["--weight-average.start", "3"], "weight_average.start: there is no such field"),
+    (["--weight-average.decay", "0.9"], "weight_average.kind: this field is required"),
+    (["--weight-average.kind", "swa", "--weight-average.start", "3", "--weight-average.start-epoch",
+      "3"], "weight_average.start: there is no such field; did you mean start_epoch"),
     (["--sam.rho", "-1"], "sam.rho: must be 0 or more (got -1)"),
     (["--architecture.attention.kind", "cbm"], "'squeeze_excitation', 'cbam'"),
     (["--architecture.stochastic-depth", "2"], "must be between 0 and 1 (got 2)"),

@@ -41,7 +41,7 @@ def get(name: DataSet, /, *, root: Path | None = None) -> None:
     with download_progress(name) as progress:
         fetched = fetch(_archive(name), target, progress)
     print(
-        f"{fetched.folder}: {'there already' if fetched.already else 'complete'}, checksums match"
+        f"{fetched.folder}: {'there already' if fetched.cached else 'complete'}, checksums match"
     )
 
 
@@ -61,7 +61,7 @@ def verify(name: DataSet = "cifar100", /, *, root: Path | None = None) -> None:
     target = archive.data_root(root)
     results = archive.verify(_archive(name), target)
     for result in results:
-        state = "ok" if result.ok else f"wrong: {result.found}" if result.found else "missing"
+        state = "ok" if result.ok else f"wrong: {result.actual}" if result.actual else "missing"
         print(f"{result.file}  {result.expected}  {state}")
     if not all(result.ok for result in results):
         raise UserError(f"{name} is incomplete in {target}: run `residua data get {name}`")

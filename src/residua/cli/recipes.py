@@ -55,7 +55,7 @@ def summary(
     from residua.recipes.loading import resolve
 
     resolved = resolve(recipe, overrides)
-    show_summary(resolved, resolved.data.class_count)
+    show_summary(resolved, resolved.data.num_classes)
     if time:
         from residua.training.timing import estimate_training
 

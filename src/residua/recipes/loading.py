@@ -153,6 +153,8 @@ def format_error(error: ValidationError, tree: JsonTree) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"{field}: there is no such field{suggestions(path[-1], _siblings(tree, path))}"
+    if first["type"] == "union_tag_not_found":
+        return f"{field}.kind: this field is required"
     if first["type"] == "missing":
         return f"{field}: this field is required"
     value = f" (got {first['input']!r})" if not isinstance(first["input"], Mapping) else ""
