@@ -40,9 +40,7 @@ def get(name: DataSet, /, *, root: Path | None = None) -> None:
     target = archive.data_root(root)
     with download_progress(name) as progress:
         fetched = fetch(_archive(name), target, progress)
-    print(
-        f"{fetched.folder}: {'there already' if fetched.cached else 'complete'}, checksums match"
-    )
+    print(f"{fetched.folder}: {'there already' if fetched.cached else 'complete'}, checksums match")
 
 
 @data.command
@@ -62,6 +60,6 @@ def verify(name: DataSet = "cifar100", /, *, root: Path | None = None) -> None:
     results = archive.verify(_archive(name), target)
     for result in results:
         state = "ok" if result.ok else f"wrong: {result.actual}" if result.actual else "missing"
-        print(f"{result.file}  {result.expected}  {state}")
+        print(f"{result.path}  {result.expected}  {state}")
     if not all(result.ok for result in results):
         raise UserError(f"{name} is incomplete in {target}: run `residua data get {name}`")

@@ -41,13 +41,13 @@ def compare(run: Path, /, *more: Path, output: Path = Path("runs/compare")) -> N
         The directory for compare.md and compare.html.
     """
     from residua.cli.console import console
-    from residua.reports.comparison import comparison, write_comparison
-    from residua.reports.comparison.terminal import figures
+    from residua.reports.comparison import compare_runs, write_comparison
+    from residua.reports.kit.tables import terminal_table
     from residua.runs.run import Run
 
-    result = comparison([Run.open(path) for path in (run, *more)])
-    page = write_comparison(result, output)
-    console.print(figures(result))
-    for verdict in result.verdicts:
+    comparison = compare_runs([Run.open(path) for path in (run, *more)])
+    page = write_comparison(comparison, output)
+    console.print(terminal_table(comparison.results))
+    for verdict in comparison.verdicts:
         console.print(verdict, markup=False)
     print(page)
