@@ -88,7 +88,7 @@ def test_failing_observer_is_reported_once_and_the_training_finishes(
         raise BrokenPipeError(32, "Broken pipe")
 
     monkeypatch.setattr(ProgressDisplay, "__call__", broken_display)
-    with pytest.warns(UserWarning) as warnings:
+    with pytest.warns(UserWarning, match="failed and is switched off") as warnings:
         end = show(train(tiny(epochs=1), tmp_path / "run"), failing)
     assert isinstance(end, Finished)
     assert len(calls) == 1

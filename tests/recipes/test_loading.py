@@ -86,7 +86,7 @@ MISTAKES = [
     (["--epochs", "many"], "epochs: input should be a valid integer"),
     (["--epochs"], "--epochs needs a value"),
     (["--epochs", "--seed", "1"], "--epochs needs a value"),
-    (["epochs", "3"], "unexpected argument 'epochs'"),
+    (["epochs", "3"], "unexpected word 'epochs'"),
     (["--epoch", "3"], "epoch: there is no such field; did you mean epochs"),
     (["--optimiser.lr", "3"], "optimiser: there is no such field; did you mean optimizer"),
     (["--optimizer.rate", "3"], "optimizer.rate: there is no such field"),

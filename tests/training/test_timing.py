@@ -61,14 +61,21 @@ def test_long_trainings_are_sampled(tiny: Tiny, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_evaluations_are_counted(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a clock that runs one second a call, every evaluation batch takes a second."""
-    monkeypatch.setattr(timing, "_time_calls", lambda *_: (1, 1.0))
+    """With a clock that moves one second a call, every evaluation batch takes a second."""
+
+    def time_calls(call: Callable[[], object], *_: object) -> tuple[int, float]:
+        call()
+        return 1, 1.0
+
+    monkeypatch.setattr(timing, "_time_calls", time_calls)
+    monkeypatch.setattr(timing, "EVAL_BATCH_SIZE", 40)
     seconds = {}
     for holdout, every in ((0, 1), (0, 2), (50, 1)):
         recipe = tiny(epochs=3, data__holdout=holdout, evaluate_every=every)
         seconds[holdout, every] = estimate_training(recipe).evaluation_seconds
-    # 100 test images are one batch; with a holdout, the test set is evaluated twice at the end.
-    assert seconds == {(0, 1): 3.0, (0, 2): 2.0, (50, 1): (3 * 50 + 2 * 100) / 50}
+    # There are 100 test images; with a holdout, they are evaluated twice at the end.
+    images = {key: 40 * value for key, value in seconds.items()}
+    assert images == {(0, 1): 300, (0, 2): 200, (50, 1): 3 * 50 + 2 * 100}
 
 
 def test_warm_up_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:

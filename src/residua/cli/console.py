@@ -214,10 +214,9 @@ def show_result(result: Result) -> None:
     if result.tta != "none":
         console.print(f"Logits are averaged over {TTA_DESCRIPTIONS[result.tta]}.")
     if result.target_accuracy is not None:
-        reached = (
-            f"reached in epoch {result.target_epoch}" if result.target_epoch else "not reached"
-        )
-        console.print(f"Target {result.target_accuracy:g} %: {reached}.")
+        epoch = result.target_epoch
+        outcome = f"reached in epoch {epoch}" if epoch else "not reached"
+        console.print(f"Target {result.target_accuracy:g} %: {outcome}.")
 
 
 def show_summary(recipe: Recipe, classes: int) -> None:
@@ -248,9 +247,7 @@ def show_estimate(estimate: "TrainingEstimate") -> None:
     """Print how fast the measured training steps were, and the estimated time of the training."""
     from residua.reports.kit.formatting import duration
 
-    console.print(
-        f"\nMeasured now on {estimate.device}; times of the whole training are estimates:"
-    )
+    console.print(f"\nMeasured on {estimate.device}; times of the whole training are estimates:")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("image size", "images", "steps measured", "images/s", "estimated time"):
         table.add_column(column, justify="right")

@@ -32,7 +32,7 @@ def train(
     Every field of the recipe can be overridden by its dotted path; `residua recipes NAME` shows
     all fields.
 
-    Examples:
+    For example:
 
         residua train quickstart
 

@@ -92,9 +92,7 @@ def parse_overrides(words: Sequence[str]) -> list[tuple[str, JsonTree]]:
     while remaining:
         word = remaining.pop(0)
         if not word.startswith("--") or word == "--":
-            raise UserError(
-                f"unexpected argument {word!r}: overrides look like --optimizer.lr 0.05"
-            )
+            raise UserError(f"unexpected word {word!r}: overrides look like --optimizer.lr 0.05")
         path, equals, text = word[2:].partition("=")
         if not equals:
             if not remaining or (remaining[0].startswith("--") and len(remaining[0]) > 2):

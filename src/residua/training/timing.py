@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import cycle
 
 import torch
@@ -160,11 +160,7 @@ def _time_evaluations(
     """Evaluate some images, and estimate the seconds of all evaluations of the training."""
     recipe, splits = session.recipe, session.splits
     selection, test = session.selection_split, splits.test
-    batch = replace(
-        selection,
-        images=selection.images[:EVAL_BATCH_SIZE],
-        labels=selection.labels[:EVAL_BATCH_SIZE],
-    )
+    batch = selection.subset(torch.arange(min(len(selection), EVAL_BATCH_SIZE)))
     with eval_mode(state.network):
         count, seconds = _time_calls(
             lambda: session.evaluate(state, batch), session.device, budget, max_calls
