@@ -1,11 +1,10 @@
-"""How fast a training is on this machine, against the loop that people write and a product."""
+"""Measure residua's training speed against other training loops and against a matrix product."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,122 +12,133 @@ from residua.augment import Augmentation
 from residua.devices import select_device
 from residua.models import training_flops
 from residua.recipes.recipe import Recipe
-from residua.runs.environment import environment
-from speed.contender import (
+from residua.runs.environment import collect_environment
+from residua.runs.records import Environment
+from speed.comparison import BenchConfig, compare
+from speed.entry import (
     AUGMENTER,
     BFLOAT16,
     COMPILED,
-    CUDA_GRAPH_MODES,
+    CUDA_GRAPHS,
     INPUT,
+    MATMUL,
     OURS,
     PLAIN,
-    PRODUCT,
-    Contender,
+    Entry,
 )
-from speed.figures import Bench, Race
-from speed.product import flops
-from speed.race import Effort, race
-from speed.systems import (
-    COMMON,
-    RESNET20,
-    comparable,
-    images,
-    system,
-)
-from speed.table import tables
+from speed.matmul import matmul_flops
+from speed.results import Bench, Comparison
+from speed.systems import AUGMENTATION, RESNET20, available_data, common_training, system_recipe
+from speed.tables import machine, tables
 
-__all__ = ["Bench", "Contender", "Effort", "bench", "keep", "keep_json", "tables", "trainers"]
+__all__ = [
+    "Bench",
+    "BenchConfig",
+    "Entry",
+    "bench",
+    "built_in_entries",
+    "save_bench",
+    "save_json",
+    "tables",
+]
 
 
-def trainers(device: str, compiled: bool) -> tuple[Contender, ...]:
-    """Who trains on a device, as a recipe has it, without further programs."""
-    graphs = (CUDA_GRAPH_MODES,) if select_device(device).type == "cuda" else ()
-    native = select_device(device).type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+def built_in_entries(device: str, compiled: bool) -> tuple[Entry, ...]:
+    """The training loops that need no other library.
+
+    Args:
+        device: the device, as in a recipe.
+        compiled: whether to include compiled networks.
+    """
+    kind = select_device(device).type
+    cuda_graphs = (CUDA_GRAPHS,) if kind == "cuda" else ()
+    native_bfloat16 = kind == "cpu" and torch.cpu._is_avx512_bf16_supported()
     return (
         OURS,
-        *((COMPILED, *graphs) if compiled else ()),
-        *((BFLOAT16,) if native else ()),
+        *((COMPILED, *cuda_graphs) if compiled else ()),
+        *((BFLOAT16,) if native_bfloat16 else ()),
         PLAIN,
     )
 
 
 def bench(
     systems: Sequence[str],
-    contenders: Sequence[Contender],
-    augmenters: Sequence[Contender],
-    effort: Effort,
+    entries: Sequence[Entry],
+    augmenters: Sequence[Entry],
+    config: BenchConfig,
     batch_size: int = 128,
     device: str = "auto",
     precision: str = "auto",
-    say: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Bench:
-    """Race our training of some systems against others', and our augmentation.
+    """Compare training loops on some networks, and augmentation libraries.
 
     Args:
-        systems: names of recipes, files, or resnet20.
-        contenders: who trains; those who break down at their start are left out.
-        augmenters: who augments, besides ours; nobody, and ours does not either.
-        effort: how much is measured.
-        batch_size: images a step.
-        device: where, as a recipe has it.
-        precision: as a recipe has it; `auto` is bfloat16 on a GPU, float32 elsewhere.
-        say: is told what is going on.
+        systems: names of recipes, recipe files, or resnet20.
+        entries: the training loops; those that fail to start are skipped.
+        augmenters: the augmentation libraries; empty to measure no augmentation.
+        config: how much to measure.
+        batch_size: images per step.
+        device: the device, as in a recipe.
+        precision: as in a recipe; `auto` is bfloat16 on a GPU and float32 elsewhere.
+        progress: is called with a line of text for each stage.
 
     Raises:
-        UserError: there is no such system or device; a contender broke down between its laps.
+        UserError: there is no such system or device, or an entry failed after its first step.
     """
-    where = select_device(device)
+    torch_device = select_device(device)
     if precision == "auto":
-        precision = "bfloat16" if where.type == "cuda" else "float32"
-    recipes, data = [system(name) for name in systems], images()
+        precision = "bfloat16" if torch_device.type == "cuda" else "float32"
+    recipes, data = [system_recipe(name) for name in systems], available_data()
     skipped: list[str] = []
 
-    def raced(recipe: Recipe, contenders: Sequence[Contender]) -> Race:
-        result, broken = race(recipe, contenders, effort, say)
-        skipped.extend(broken)
-        return result
+    def measure(recipe: Recipe, entries: Sequence[Entry]) -> Comparison:
+        comparison, failed = compare(recipe, entries, config, progress)
+        skipped.extend(failed)
+        return comparison
 
-    def trained(recipe: Recipe) -> Race:
-        work = comparable(recipe, data, batch_size, str(where), precision)
-        own = INPUT.given({"augmentation": recipe.augmentation})
-        network = work.architecture.build(data.class_count)
-        weights = sum(weight.numel() for weight in network.parameters())
-        figures = {"parameters": weights, "flops": batch_size * training_flops(network)}
-        return raced(work, [*contenders, own, PRODUCT]).model_copy(update=figures)
+    def compare_training(recipe: Recipe) -> Comparison:
+        common = common_training(recipe, data, batch_size, str(torch_device), precision)
+        input_pipeline = replace(INPUT, changes={"augmentation": recipe.augmentation})
+        network = common.architecture.build(data.class_count)
+        comparison = measure(common, [*entries, input_pipeline, MATMUL])
+        return Comparison(
+            **dict(comparison)
+            | {
+                "parameters": sum(weight.numel() for weight in network.parameters()),
+                "flops": batch_size * training_flops(network),
+            }
+        )
 
-    def augmented(operations: tuple[Augmentation, ...]) -> Race:
-        work = comparable(RESNET20, data, batch_size, str(where), precision)
+    def compare_augmentation(operations: tuple[Augmentation, ...]) -> Comparison:
+        common = common_training(RESNET20, data, batch_size, str(torch_device), precision)
         name = "-".join(operation.kind for operation in operations)
-        changes = {"name": name, "augmentation": operations}
-        others = [replace(each, restarts=False) for each in augmenters]
-        return raced(work.model_copy(update=changes), [AUGMENTER, *others])
+        recipe = common.replace(name=name, augmentation=operations)
+        return measure(recipe, [AUGMENTER, *(replace(each, restarts=False) for each in augmenters)])
 
     return Bench(
-        environment=environment(where, seed=0),
+        environment=collect_environment(torch_device, seed=0),
         data=data.kind,
-        product_flops=flops(where),
-        races=tuple(map(trained, recipes)),
-        augmentations=tuple(map(augmented, (COMMON[:2], COMMON))) if augmenters else (),
+        matmul_flops=matmul_flops(torch_device),
+        training=tuple(map(compare_training, recipes)),
+        augmentation=tuple(map(compare_augmentation, (AUGMENTATION[:2], AUGMENTATION)))
+        if augmenters
+        else (),
         skipped=tuple(skipped),
     )
 
 
-def keep(figures: Bench, directory: Path) -> Path:
-    """Write a benchmark to a new file of the directory, named after machine and date."""
-    return keep_json(figures.model_dump_json(indent=1), figures.environment, directory)
+def save_bench(result: Bench, folder: Path) -> Path:
+    """Write a benchmark to a new JSON file in a folder, named after machine and date."""
+    return save_json(result.model_dump_json(indent=1), result.environment, folder)
 
 
-def keep_json(text: str, environment: Mapping[str, Any], directory: Path, kind: str = "") -> Path:
-    """Write what was measured in an environment to a new file of the directory.
-
-    It is named after what it holds, where that is said, and after machine and date.
-    """
-    device, threads = environment["device"], environment["threads"]
-    machine = environment["processor"] if device.startswith("cpu") else device
-    words = f"{kind} {machine} {threads} threads {environment['started'][:10]}".lower()
+def save_json(text: str, environment: Environment, folder: Path, prefix: str = "") -> Path:
+    """Write JSON text to a new file in a folder, named after a prefix, the machine and the date."""
+    words = f"{prefix} {machine(environment)} {environment.started[:10]}".lower()
     name = re.sub(r"[^a-z0-9]+", "-", words).strip("-")
-    directory.mkdir(parents=True, exist_ok=True)
-    paths = (directory / f"{name}{f'-{number}' if number else ''}.json" for number in count())
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = (folder / f"{name}{f'-{number}' if number else ''}.json" for number in count())
     path = next(path for path in paths if not path.exists())
     path.write_text(text + "\n", encoding="utf-8")
     return path

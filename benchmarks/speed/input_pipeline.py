@@ -1,20 +1,20 @@
-"""Our input pipeline alone: which images, gathered, augmented, normalised, laid out in memory."""
+"""residua's input pipeline alone: select, gather, augment, normalise and lay out batches."""
 
 from itertools import count
 
 from residua.recipes.recipe import Recipe
 from residua.training.session import build_session
-from speed.serve import Track, serve
+from speed.worker import StepTimer, serve
 
 
-def loop(recipe: Recipe, track: Track) -> None:
-    """Make the batches of a training, until no more laps are wanted."""
+def loop(recipe: Recipe, timer: StepTimer) -> None:
+    """Make the batches of a training without training on them."""
     session, state = build_session(recipe)
-    track.prepared()
+    timer.prepared()
     for step in count():
         indices = session.indices(step)
         session.make_batch(session.batch_random(indices, state, "augment", step))
-        track.step()
+        timer.step()
 
 
 if __name__ == "__main__":
