@@ -11,12 +11,12 @@ from speed.worker import StepTimer, serve
 from residua.augment import Affine
 from residua.devices import select_device
 from residua.recipes.recipe import Recipe
-from residua.training.session import build_session
+from residua.training.session import build_training
 
 
 def loop(recipe: Recipe, timer: StepTimer) -> None:
     """Augment the batches of a training."""
-    session, _ = build_session(recipe)
+    session, _ = build_training(recipe)
     device = select_device(recipe.device)
     images = Images(recipe.data.load(recipe.seed).train)
     size = images.pixels.shape[1]

@@ -14,8 +14,11 @@ from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
-from speed import BenchConfig, Entry, bench, built_in_entries, save_bench, tables
+from speed.benchmark import bench, built_in_entries, save_bench
+from speed.comparison import BenchConfig
+from speed.entry import Entry
 from speed.systems import SYSTEMS
+from speed.tables import tables
 
 from residua.errors import UserError
 

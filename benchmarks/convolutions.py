@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from speed import save_json
+from speed.benchmark import save_json
 from speed.matmul import fastest_matmul, matmul_flops
 from speed.systems import SYSTEMS, system_recipe
 from speed.worker import start_clock

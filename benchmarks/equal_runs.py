@@ -5,29 +5,27 @@ from pathlib import Path
 from run_contents import Contents, contents, first_difference, leaves, log
 
 INPUTS = ("recipe.json ", "environment.json ")
-"""What a training starts from; two recipes may be expected to have equal outcomes."""
+"""What a training starts from; trainings with different recipes may have equal outcomes."""
 ARTIFACTS = ["filters.safetensors", "predictions.safetensors", "samples.safetensors"]
+"""The artifacts of a finished run."""
 
 
 def difference(first: Path, second: Path) -> str | None:
     """The first difference between two finished runs; None if they are equal bit for bit.
 
-    Compares log, result, data fingerprint, all checkpoints with their metadata, and artifacts.
+    Compares log, result, data fingerprint, checkpoints with their metadata, saved models and
+    artifacts.
     """
-    one, other = (
-        {
-            key: value
-            for key, value in contents(run, old=False).items()
-            if not key.startswith(INPUTS)
-        }
-        for run in (first, second)
-    )
-    if found := first_difference(one, other, set()):
-        return found
-    for name in sorted(path.name for path in (first / "artifacts").iterdir()):
-        if (first / "artifacts" / name).read_bytes() != (second / "artifacts" / name).read_bytes():
-            return f"artifacts/{name}: its bytes"
-    return None
+    one, other = map(_outcome, (first, second))
+    return first_difference(one, other, set())
+
+
+def _outcome(run: Path) -> Contents:
+    outcome: Contents = {
+        key: value for key, value in contents(run, old=False).items() if not key.startswith(INPUTS)
+    }
+    binary = [*run.glob("*.safetensors"), *run.glob("artifacts/*")]
+    return outcome | {f"{path.relative_to(run)} bytes": path.read_bytes() for path in binary}
 
 
 def log_without_measurements(run: Path) -> Contents:

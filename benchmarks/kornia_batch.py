@@ -15,12 +15,12 @@ from speed.worker import StepTimer, serve
 
 from residua.augment import Affine
 from residua.recipes.recipe import Recipe
-from residua.training.session import build_session
+from residua.training.session import build_training
 
 
 def loop(recipe: Recipe, timer: StepTimer) -> None:
     """Gather and augment the batches of a training."""
-    session, _ = build_session(recipe)
+    session, _ = build_training(recipe)
     size = session.splits.train.images.shape[-1]
     rotates = any(isinstance(operation, Affine) for operation in recipe.augmentation)
     augment = AugmentationSequential(

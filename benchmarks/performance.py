@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from residua.reports.kit.tables import Table, markdown_table
-from speed import Bench, tables
-from speed.tables import measured_on
+from speed.results import Bench, measured_on
+from speed.tables import tables
 
 from residua.runs.records import Environment
 

@@ -10,12 +10,12 @@ from speed.worker import StepTimer, serve
 from residua.augment import Affine
 from residua.devices import select_device
 from residua.recipes.recipe import Recipe
-from residua.training.session import build_session
+from residua.training.session import build_training
 
 
 def loop(recipe: Recipe, timer: StepTimer) -> None:
     """Augment the batches of a training."""
-    session, _ = build_session(recipe)
+    session, _ = build_training(recipe)
     device = select_device(recipe.device)
     images = plain.Images(recipe.data.load(recipe.seed).train)
     rotates = any(isinstance(operation, Affine) for operation in recipe.augmentation)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from speed import save_json
+from speed.benchmark import save_json
 from speed.systems import SYSTEMS, available_data, common_training, system_recipe
 from torch import Tensor
 from torch.autograd import DeviceType
@@ -22,9 +22,10 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from residua.augment import BatchRandom, Pipeline
 from residua.devices import select_device
+from residua.recipes.recipe import Recipe
 from residua.runs.environment import collect_environment
 from residua.training.loop import step
-from residua.training.session import TrainingSession, build_session
+from residua.training.session import build_training
 
 PARTS = {
     "convolution": ("conv", "mkldnn_convolution", "cudnn_convolution"),
@@ -69,12 +70,12 @@ def part(event: Any) -> str:
     return name
 
 
-def shares(session: TrainingSession, steps: int) -> dict[str, float]:
+def shares(recipe: Recipe, steps: int) -> dict[str, float]:
     """The share of each part in the time of some steps, after one warm-up step."""
+    session, state = build_training(recipe)
     pipeline = session.pipeline
-    profiled = ProfiledPipeline(pipeline.operations, pipeline.normalization, pipeline.classes)
-    _, state = build_session(session.recipe)
-    session = replace(session, pipeline=profiled, forward=state.network)
+    profiled = ProfiledPipeline(pipeline.operations, pipeline.normalize, pipeline.classes)
+    session = replace(session, pipeline=profiled)
     step(session, state)
     cuda = session.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
@@ -109,8 +110,7 @@ def main() -> None:
             options.device,
             options.precision,
         )
-        session, _ = build_session(recipe)
-        measured[name] = shares(session, options.steps)
+        measured[name] = shares(recipe, options.steps)
         print(name, *(f"{part} {100 * share:.1f} %" for part, share in measured[name].items()))
     environment = collect_environment(select_device(options.device), 0)
     record = {

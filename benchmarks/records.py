@@ -14,7 +14,7 @@ from pathlib import Path
 from markupsafe import Markup
 from residua.reports.kit.formatting import MISSING, mean_std
 from residua.reports.kit.tables import Table, markdown_table
-from speed.tables import machine
+from speed.results import machine
 
 from residua.recipes import built_in
 from residua.recipes.recipe import Recipe

@@ -3,13 +3,13 @@
 from itertools import count
 
 from residua.recipes.recipe import Recipe
-from residua.training.session import build_session
+from residua.training.session import build_training
 from speed.worker import StepTimer, serve
 
 
 def loop(recipe: Recipe, timer: StepTimer) -> None:
     """Make the batches of a training without training on them."""
-    session, state = build_session(recipe)
+    session, state = build_training(recipe)
     timer.prepared()
     for step in count():
         indices = session.indices(step)

@@ -96,3 +96,16 @@ def ratio(numerators: list[float], denominators: list[float]) -> Ratio:
     """Divide round by round, so that a slow phase of the machine affects both values."""
     values = [upper / lower for upper, lower in zip(numerators, denominators, strict=True)]
     return Ratio(median(values), min(values), max(values))
+
+
+def machine(environment: Environment) -> str:
+    """The GPU, or the processor and the number of threads."""
+    if environment.device.startswith("cpu"):
+        return f"{environment.processor}, {environment.threads} threads"
+    return environment.device
+
+
+def measured_on(environment: Environment) -> str:
+    """The machine, the version of torch and the date."""
+    torch_version = environment.packages["torch"]
+    return f"{machine(environment)}, torch {torch_version}, {environment.started[:10]}"

@@ -2,7 +2,7 @@
 
 from residua.augment import Affine, Crop, Flip
 from residua.data import Cifar100, Data, Shapes100
-from residua.data.archive import CIFAR100, home
+from residua.data.archive import CIFAR100, data_root, find
 from residua.models import Architecture, ConvStem
 from residua.optim import SGD
 from residua.recipes.loading import resolve
@@ -32,8 +32,7 @@ def system_recipe(name: str) -> Recipe:
 
 def available_data() -> Data:
     """CIFAR-100 if it was downloaded, else shapes100; the time of a step is the same."""
-    train_file = home(None) / CIFAR100.folder / CIFAR100.train[0].name
-    return Cifar100() if train_file.is_file() else Shapes100()
+    return Cifar100() if find(CIFAR100, data_root()) else Shapes100()
 
 
 def common_training(

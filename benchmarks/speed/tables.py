@@ -7,8 +7,7 @@ from markupsafe import Markup
 from residua.reports.kit.formatting import MISSING
 from residua.reports.kit.tables import Table, markdown_table
 
-from residua.runs.records import Environment
-from speed.results import Bench, Comparison, Ratio, Result, ratio
+from speed.results import Bench, Comparison, Ratio, Result, measured_on, ratio
 
 COMPILED = ("compiled", "cuda_graphs")
 OURS = ("ours", *COMPILED, "bfloat16")
@@ -41,19 +40,6 @@ def tables(bench: Bench) -> str:
         parts.append(f"{AUGMENTATION}\n\n{descriptions}\n\n{_augmentation_table(bench)}")
     parts += [f"Skipped: {skipped}." for skipped in bench.skipped]
     return "\n\n".join(parts)
-
-
-def machine(environment: Environment) -> str:
-    """The GPU, or the processor and the number of threads."""
-    if environment.device.startswith("cpu"):
-        return f"{environment.processor}, {environment.threads} threads"
-    return environment.device
-
-
-def measured_on(environment: Environment) -> str:
-    """The machine, the version of torch and the date."""
-    torch_version = environment.packages["torch"]
-    return f"{machine(environment)}, torch {torch_version}, {environment.started[:10]}"
 
 
 def _conditions(bench: Bench) -> str:

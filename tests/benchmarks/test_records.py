@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from speed import Bench
+from speed.results import Bench
 
 from residua.runs.artifacts import load_filters, load_predictions, load_samples
 from residua.runs.run import Run

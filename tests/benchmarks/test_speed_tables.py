@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from speed import save_bench, tables
+from speed.benchmark import save_bench
 from speed.results import Bench, Comparison, Result, Sample, Startup, ratio
 from speed.systems import RESNET20, common_training, system_recipe
+from speed.tables import tables
 
 from residua.data import Shapes100
 from residua.models import training_flops

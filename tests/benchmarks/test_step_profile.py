@@ -9,18 +9,16 @@ from speed.systems import system_recipe
 
 from residua.models import training_flops
 from residua.recipes.recipe import Recipe
-from residua.training.session import build_session
 
 
 def test_shares_of_a_step(tiny: Callable[..., Recipe]) -> None:
-    session, _ = build_session(tiny())
-    shares = profile_step.shares(session, 2)
+    shares = profile_step.shares(tiny(), 2)
     assert sum(shares.values()) == pytest.approx(1)
     assert all(share > 0 for share in shares.values())
     without = tiny(
         augmentation=[], architecture__activation="silu", architecture__pooling={"kind": "max"}
     )
-    shares = profile_step.shares(build_session(without)[0], 2)
+    shares = profile_step.shares(without, 2)
     assert shares["activation"] > 0
 
 
