@@ -57,7 +57,7 @@ def conv_shapes(name: str) -> Iterator[ConvShape]:
         shapes.append(ConvShape(*channels, kernel_size, stride, inputs[0].shape[-1]))
 
     recipe = system_recipe(name)
-    network = recipe.architecture.build(recipe.data.class_count)
+    network = recipe.architecture.build(recipe.data.num_classes)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(add_shape)

@@ -1,10 +1,11 @@
 """Compare the outcomes of two trainings bit for bit, apart from measured times and memory."""
 
+import json
 from pathlib import Path
 
 from run_contents import Contents, contents, first_difference, leaves, log
 
-INPUTS = ("recipe.json ", "environment.json ")
+INPUTS = ("recipe.json ", "environment.json ", "model.json recipe.", "model-last.json recipe.")
 """What a training starts from; trainings with different recipes may have equal outcomes."""
 ARTIFACTS = ["filters.safetensors", "predictions.safetensors", "samples.safetensors"]
 """The artifacts of a finished run."""
@@ -21,11 +22,12 @@ def difference(first: Path, second: Path) -> str | None:
 
 
 def _outcome(run: Path) -> Contents:
-    outcome: Contents = {
-        key: value for key, value in contents(run, old=False).items() if not key.startswith(INPUTS)
-    }
-    binary = [*run.glob("*.safetensors"), *run.glob("artifacts/*")]
-    return outcome | {f"{path.relative_to(run)} bytes": path.read_bytes() for path in binary}
+    outcome = contents(run, old=False)
+    for path in run.glob("model*.json"):
+        outcome |= leaves(json.loads(path.read_text(encoding="utf-8")), f"{path.name} ")
+    for path in (*run.glob("model*.safetensors"), *run.glob("artifacts/*")):
+        outcome[f"{path.relative_to(run)} bytes"] = path.read_bytes()
+    return {key: value for key, value in outcome.items() if not key.startswith(INPUTS)}
 
 
 def log_without_measurements(run: Path) -> Contents:
@@ -36,5 +38,7 @@ def log_without_measurements(run: Path) -> Contents:
 def assert_equal_runs(first: Path, second: Path) -> None:
     """Assert that two runs are equal bit for bit, complete, and have no partly written files."""
     assert difference(first, second) is None
+    names = {str(path.relative_to(second)) for path in second.rglob("*") if path.is_file()}
+    assert {"model.json", "model.safetensors", "result.json"} <= names
     assert sorted(path.name for path in (second / "artifacts").iterdir()) == ARTIFACTS
-    assert not [path for path in second.rglob("*") if "partial" in path.name]
+    assert not [name for name in names if "partial" in name]

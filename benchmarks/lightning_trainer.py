@@ -21,7 +21,7 @@ class Module(lightning.LightningModule):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.network = recipe.architecture.build(recipe.data.class_count, recipe.seed)
+        self.network = recipe.architecture.build(recipe.data.num_classes, recipe.seed)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """The loss of a batch."""

@@ -88,7 +88,7 @@ def bench(
     def compare_training(recipe: Recipe) -> Comparison:
         common = common_training(recipe, data, batch_size, str(torch_device), precision)
         input_pipeline = replace(INPUT, changes={"augmentation": recipe.augmentation})
-        network = common.architecture.build(data.class_count)
+        network = common.architecture.build(data.num_classes)
         comparison = measure(common, [*entries, input_pipeline, MATMUL])
         return Comparison(
             **dict(comparison)

@@ -98,7 +98,7 @@ def loop(recipe: Recipe, timer: StepTimer) -> None:
     device, dtype = select_device(recipe.device), AMP_DTYPES.get(recipe.precision)
     torch.manual_seed(recipe.seed)
     batches = loader(recipe)
-    network = recipe.architecture.build(recipe.data.class_count, recipe.seed).to(device)
+    network = recipe.architecture.build(recipe.data.num_classes, recipe.seed).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     timer.prepared()
     for images, labels, wait_seconds in _endless(batches):
