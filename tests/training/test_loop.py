@@ -181,7 +181,7 @@ def test_every_field_of_the_resumption_tests_has_an_effect(
 ) -> None:
     """Leaving any of them out changes the log."""
 
-    def logged(name: str, changes: dict) -> list[EpochRecord]:
+    def logged(name: str, changes: dict) -> dict:
         fewer = {"epochs": 2, "data__train": 150, "data__test": 40}
         list(train(tiny(**(fewer | changes)), tmp_path / name))
         return log_without_measurements(tmp_path / name)
