@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from residua.training.events import Finished
 
 from residua.cli.console import console, show, show_result, stop_requests
 from residua.cli.live_report import LiveReport
@@ -30,6 +29,7 @@ from residua.recipes.loading import resolve
 from residua.reports import write_report
 from residua.runs.run import Run
 from residua.schedules import TrainingProgress
+from residua.training.events import Finished
 from residua.training.loop import resume, train
 
 SYSTEMS = ("resnet44", "resnet44v2", "resnet26w", "resnet34", "wrn28_10", "resnet44v2_run1")

@@ -3,9 +3,8 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from residua.training.events import Started, StepFinished
-
 from residua.recipes.recipe import Recipe
+from residua.training.events import Started, StepFinished
 from residua.training.loop import train
 from speed.worker import StepTimer, serve
 
