@@ -1,4 +1,4 @@
-"""Train or resume in a process of its own that tells its events: `follow.py RUN [RECIPE]`."""
+"""Train or resume in this process and print each event: `print_events.py RUN [RECIPE]`."""
 
 import json
 import sys
