@@ -37,9 +37,9 @@ records: .stamps/core
 reproduce: .stamps/core
 	$(BIN)/python benchmarks/reproduce.py
 
-# `residua bench`, and other libraries beside us. Leave the machine alone meanwhile.
+# Compare with other libraries too. Nothing else should run on the machine meanwhile.
 bench: .stamps/bench
-	$(BIN)/residua bench --output records/bench --also benchmarks/lightning_trainer.py \
+	$(BIN)/python benchmarks/bench.py --output records/bench --also benchmarks/lightning_trainer.py \
 		--augmenters benchmarks/kornia_batch.py benchmarks/albumentations_images.py \
 		benchmarks/pillow_images.py
 

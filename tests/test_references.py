@@ -11,7 +11,7 @@ from residua.reports import published
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/references.md").read_text(encoding="utf-8")
 TESTS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
-OPTIONS = ("--against", "--dir", "--until-epoch")
+OPTIONS = ("--reference", "--dir", "--until-epoch")
 """Of commands; all other words that begin so are fields of a recipe."""
 
 

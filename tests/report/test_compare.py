@@ -179,5 +179,5 @@ def test_the_command_prints_a_table_and_the_path(two, tmp_path, capsys):
     assert said.strip().endswith("compare.html")
     with pytest.raises(SystemExit):
         main(["compare", str(tmp_path / "none")])
-    main(["report", *(str(run.path) for run in two[:3]), "--against", "resnet26w"])
+    main(["report", *(str(run.path) for run in two[:3]), "--reference", "resnet26w"])
     assert "Beside the published resnet26w" in (two[0].report / "report.md").read_text()

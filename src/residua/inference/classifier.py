@@ -16,7 +16,13 @@ from residua.data import Data, Split
 from residua.data.folder import prepare_image, read_image
 from residua.devices import select_device
 from residua.errors import UserError
-from residua.inference.evaluation import Evaluation, compute_logits, eval_mode, evaluate_split
+from residua.inference.evaluation import (
+    MEMORY_FORMATS,
+    Evaluation,
+    compute_logits,
+    eval_mode,
+    evaluate_split,
+)
 from residua.models.network import NormalizedNetwork
 from residua.recipes.recipe import Recipe
 from residua.runs.model_file import ModelInfo, Which, load_model
@@ -25,7 +31,6 @@ from residua.runs.run import Run
 
 ImageLike = Tensor | NDArray[np.uint8] | Image.Image | Path | str
 """uint8 (3, H, W) as a tensor, uint8 (H, W, 3) as an array, a PIL image, or the path of a file."""
-MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from residua.runs.records import Metrics
 EVAL_BATCH_SIZE = 500
 """Images evaluated at once: the figures do not depend on it beyond rounding."""
 AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 StopCheck = Callable[[], None]
 """Called before each batch; raises `EvaluationInterrupted` to end the evaluation."""
 

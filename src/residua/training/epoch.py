@@ -79,7 +79,7 @@ def training_record(session: TrainingSession, state: TrainingState, epoch: int) 
     """
     steps = session.sampler.steps_per_epoch
     started = time.perf_counter()
-    totals = state.metrics.read()
+    totals = state.metrics.read(session.world)
     seconds = state.seconds + time.perf_counter() - started
     check_finite(state, epoch)
     check_weights_finite(state, epoch)

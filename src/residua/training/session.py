@@ -14,13 +14,19 @@ from residua.devices import keep_freed_memory, select_device, set_deterministic
 from residua.inference.evaluation import (
     AMP_DTYPES,
     EVAL_BATCH_SIZE,
+    MEMORY_FORMATS,
     Evaluation,
     StopCheck,
     eval_mode,
     evaluate_split,
     never_stop,
 )
-from residua.models import ResidualNetwork, architecture_errors, init_whitening
+from residua.models import (
+    WHITENING_IMAGES,
+    ResidualNetwork,
+    architecture_errors,
+    init_whitening,
+)
 from residua.optim import swapped_weights
 from residua.recipes.recipe import Recipe
 from residua.runs.artifacts import MAX_SAMPLES, Samples
@@ -31,10 +37,6 @@ from residua.training.compile import compile_network
 from residua.training.distributed import World
 from residua.training.metrics import EpochMetrics
 from residua.training.state import TrainingState
-
-MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-WHITENING_IMAGES = 5000
-"""Training images that whitening layers are initialised from."""
 
 
 @dataclass(frozen=True)
