@@ -5,6 +5,9 @@ from dataclasses import replace
 
 import pytest
 from made_runs import RECIPE, make_run, records
+from residua.reports.advice import Figures, advise
+from residua.reports.analysis import analysis, plateau, thirds, warnings
+from residua.reports.history import History
 
 from residua.augment import MixUp
 from residua.models import Architecture
@@ -14,9 +17,6 @@ from residua.recipes import built_in as recipes
 from residua.recipes.loading import resolve
 from residua.recipes.recipe import EarlyStopping
 from residua.reports import advice
-from residua.reports.advice import Figures, advise
-from residua.reports.analysis import analysis, plateau, thirds, warnings
-from residua.reports.history import History
 
 QUIET = Figures(
     epochs=100, evaluated=100, gap=10.0, train_accuracy=85.0, plateau_share=0.10,

@@ -2,15 +2,15 @@
 
 import pytest
 from made_runs import finish, make_run, records
+from residua.reports.against import against, chosen, shared
+from residua.reports.history import History
+from residua.reports.judgement import Judgement, judge
 from test_report import Page, linked, pages
 
 from residua.errors import UserError
 from residua.recipes import built_in as recipes
 from residua.recipes.loading import resolve
 from residua.reports import published, write_report
-from residua.reports.against import against, chosen, shared
-from residua.reports.history import History
-from residua.reports.judgement import Judgement, judge
 
 
 def log_of(name, more=0.0, upto=1000):

@@ -2,12 +2,12 @@
 
 import pytest
 from made_runs import RECIPE, finish, make_run, records
+from residua.reports.comparison.bands import mean
 from test_report import Page, linked
 
 from residua.cli import main
 from residua.errors import UserError
 from residua.reports.comparison import comparison, write_comparison
-from residua.reports.comparison.bands import mean
 from residua.reports.comparison.groups import MEASURES, differences, grouped, spread
 
 WIDE = RECIPE.model_copy(update={"name": "wide", "batch_size": 64})

@@ -8,11 +8,11 @@ import pytest
 import torch
 from made_runs import finish, make_run, records
 from PIL import Image
+from residua.reports.film import LAST, PICTURES, film, shown
+from residua.reports.history import History
 
 from residua.models import Architecture, ConvStem
 from residua.reports import write_report
-from residua.reports.film import LAST, PICTURES, film, shown
-from residua.reports.history import History
 from residua.runs.artifacts import filters, save_filters
 
 NETWORK = Architecture(stem=ConvStem(width=4), depths=(1,), widths=(4,))

@@ -1,7 +1,6 @@
 """The chart of gradient norms by layer group."""
 
 from made_runs import make_run, records
-
 from residua.reports.gradient_chart import gradient_chart
 from residua.reports.history import History
 

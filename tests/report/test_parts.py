@@ -3,17 +3,17 @@
 import pytest
 import torch
 from made_runs import RECIPE, records
+from residua.reports.arithmetic import arithmetic
+from residua.reports.classes import adjacent, confusion, most_confused, scores
+from residua.reports.configuration import command, sections
+from residua.reports.history import History, key_epochs, verdict
+from residua.reports.structure import structure
 
 from residua.models import training_flops
 from residua.optim import SAM
 from residua.recipes import built_in as recipes
 from residua.recipes.loading import resolve
 from residua.reports import words
-from residua.reports.arithmetic import arithmetic
-from residua.reports.classes import adjacent, confusion, most_confused, scores
-from residua.reports.configuration import command, sections
-from residua.reports.history import History, key_epochs, verdict
-from residua.reports.structure import structure
 from residua.schedules import Phases
 
 

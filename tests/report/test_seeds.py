@@ -4,7 +4,6 @@ import math
 
 import pytest
 from made_runs import RECIPE, make_run
-
 from residua.reports.comparison.welch import holm, welch
 from residua.reports.seeds import (
     TYPICAL,

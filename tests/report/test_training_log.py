@@ -4,13 +4,13 @@ import re
 
 import pytest
 from made_runs import RECIPE, finish, make_run, records, save_samples
+from residua.reports.history import History
+from residua.reports.structure import statistics, structure, tree
 from test_report import HOSTILE, linked
 
 from residua.recipes import built_in as recipes
 from residua.recipes.loading import resolve
 from residua.reports import write_report
-from residua.reports.history import History
-from residua.reports.structure import statistics, structure, tree
 from residua.reports.training_log import progress, regularisation
 
 

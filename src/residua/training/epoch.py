@@ -242,7 +242,9 @@ def _best_model_is_saved(run: Run, best: int) -> bool:
     try:
         _, info = load_model(run.path)
         if info.epoch != best:
-            raise UserError(f"the model in {run.path} is of epoch {info.epoch}, not of the best, {best}")
+            raise UserError(
+                f"the model in {run.path} is of epoch {info.epoch}, not of the best, {best}"
+            )
     except UserError as error:
         warnings.warn(f"{error}; it is written again", stacklevel=2)
         return False
