@@ -174,18 +174,26 @@ def patience_exceeded(stopping: EarlyStopping, accuracies: dict[int, float]) -> 
 
 
 def finish_training(
-    run: Run, session: TrainingSession, state: TrainingState, cache: EvaluationCache
+    run: Run,
+    session: TrainingSession,
+    state: TrainingState,
+    cache: EvaluationCache,
+    check_stop: StopCheck,
 ) -> Result:
-    """Evaluate the last and the best epoch on the test set; write result, model and predictions."""
+    """Evaluate the last and the best epoch on the test set; write result, model and predictions.
+
+    Raises:
+        EvaluationInterrupted: a stop was requested; resumption evaluates again.
+    """
     evaluations = dict(cache.by_epoch) if session.selection_split_name == "test" else {}
     last, best, log = state.history[-1], best_epoch(session, state), list(state.history)
     evaluated = len(session.selection_accuracies(state))
-    tested_last = evaluations.get(last.epoch) or _evaluate_on_test(session, state)
+    tested_last = evaluations.get(last.epoch) or _evaluate_on_test(session, state, check_stop)
     tested_best, lost, model_saved = tested_last, None, _best_model_is_saved(run, best)
     if best != last.epoch:
         _save_model(run, session, state, {"test": tested_last.metrics}, "last")
         cached = evaluations.get(best) if model_saved else None
-        found = cached or _evaluate_best(run, session, state, best)
+        found = cached or _evaluate_best(run, session, state, best, check_stop)
         tested_best, lost = (tested_last, best) if found is None else (found, None)
     if lost is not None:
         copy_last_model(run)
@@ -232,9 +240,11 @@ def _test_figures(epoch: int, evaluation: Evaluation) -> TestFigures:
     )
 
 
-def _evaluate_on_test(session: TrainingSession, state: TrainingState) -> Evaluation:
-    with session.evaluated_weights(state, never_stop):
-        return session.evaluate(state, session.splits.test)
+def _evaluate_on_test(
+    session: TrainingSession, state: TrainingState, check_stop: StopCheck
+) -> Evaluation:
+    with session.evaluated_weights(state, check_stop):
+        return session.evaluate(state, session.splits.test, check_stop)
 
 
 def _best_model_is_saved(run: Run, best: int) -> bool:
@@ -265,7 +275,7 @@ def _save_model(
 
 
 def _evaluate_best(
-    run: Run, session: TrainingSession, state: TrainingState, epoch: int
+    run: Run, session: TrainingSession, state: TrainingState, epoch: int, check_stop: StopCheck
 ) -> Evaluation | None:
     """Evaluate the best epoch's checkpoint; None, with a warning, where it is damaged."""
     try:
@@ -275,4 +285,4 @@ def _evaluate_best(
     except CorruptCheckpoint as error:
         warnings.warn(f"{error}; the last epoch stands in for the best, {epoch}", stacklevel=2)
         return None
-    return _evaluate_on_test(session, state)
+    return _evaluate_on_test(session, state, check_stop)

@@ -144,7 +144,7 @@ def _events(
             if saved is not None:
                 yield CheckpointSaved(saved, state.step, best)
         if is_finished(session, state):
-            yield Finished(finish_training(run, session, state, cache))
+            yield Finished(finish_training(run, session, state, cache, check_stop))
             return
         if should_stop(session.progress(state)):
             run.save_interrupted(state.to_checkpoint())
