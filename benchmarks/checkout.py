@@ -48,10 +48,11 @@ class Checkout:
         (option,) = (each for each in ("--run", "--dir") if re.search(rf"{each}\b", text))
         return option
 
-    @property
+    @cached_property
     def old_names(self) -> bool:
-        """Whether this checkout is from before the renames."""
-        return self.option == "--run"
+        """Whether recipes have their old names in this checkout."""
+        shown = self.run("-m", "residua", "recipes", self.recipes()[0])
+        return not yaml.safe_load(shown).keys().isdisjoint(renames.FIELDS["recipe.json"])
 
     @cached_property
     def commit(self) -> str:

@@ -36,7 +36,7 @@ RECIPES = Path(__file__).with_name("compare_recipes.yaml")
 STOPPED = "stopped"
 """The training that is stopped after its first epoch, and resumed."""
 EXPECTED: dict[str, Callable[[Contents], bool]] = {
-    "roll_back": lambda run: run["result.json rollbacks"] > 0,
+    "roll_back": lambda run: run.get("result.json rollbacks", 0) > 0,
     "resnet44": lambda run: run["result.json target_epoch"] is not None,
     "plateau": lambda run: run["log.jsonl 5.lr"] < run["log.jsonl 1.lr"],
     "wrn28_10": lambda run: run["result.json epochs"] < run["result.json epochs_planned"],
@@ -62,10 +62,15 @@ class Outcome:
 
 
 class Comparison:
-    """Comparisons of two checkouts."""
+    """Comparisons of two checkouts.
 
-    def __init__(self, sides: Sequence[Checkout], added: set[str], home: Path) -> None:
+    Raises:
+        RuntimeError: one of them does not run at all.
+    """
+
+    def __init__(self, sides: Sequence[Checkout], added: Sequence[str], home: Path) -> None:
         self.sides, self.added, self.home = sides, added, home
+        self.names = ["old names" if side.old_names else "new names" for side in sides]
         self.machine: dict[str, str | int] = {}
         """Processor, threads and torch; known once a training was compared."""
 
@@ -122,9 +127,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def page(comparison: Comparison, outcomes: Sequence[Outcome]) -> str:
     """The outcomes in Markdown."""
-    about: list[list[object]] = [[side.name, side.commit, side.option] for side in comparison.sides]
+    about: list[list[object]] = [
+        [side.name, side.commit, names]
+        for side, names in zip(comparison.sides, comparison.names, strict=True)
+    ]
     about += [[key, value, ""] for key, value in comparison.machine.items()]
-    about += [["fields added", ", ".join(sorted(comparison.added)), ""]] if comparison.added else []
+    about += [["only on the new side", pattern, ""] for pattern in comparison.added]
     rows = [[each.name, each.tensors, each.values, each.verdict] for each in outcomes]
     pairs, ratios = [], defaultdict[str, list[float]](list)
     for each in outcomes:
@@ -134,7 +142,7 @@ def page(comparison: Comparison, outcomes: Sequence[Outcome]) -> str:
             ratios[each.name].append(new / old)
     for name, found in ratios.items():
         pairs.append([f"{name}, median", "", "", f"{statistics.median(found):.3f}"])
-    parts = ["# Two checkouts compared", table(["what", "", "option for the run"], about)]
+    parts = ["# Two checkouts compared", table(["what", "", ""], about)]
     parts += [table(["training", "tensors", "other values", "outcome"], rows)]
     if pairs:
         parts.append(table(["pair", "old, images/s", "new, images/s", "new / old"], pairs))
@@ -154,14 +162,20 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[], help="names of compare_recipes.yaml")
     parser.add_argument("--pairs", type=int, default=3, help="pairs of each timed recipe")
     parser.add_argument("--threads", type=int, default=1, help="threads of each training")
-    parser.add_argument("--added", nargs="+", default=[], help="fields that only the new side has")
+    parser.add_argument(
+        "--added", nargs="+", default=[], help="patterns of what is new, as `* metadata NAME`"
+    )
     asked = parser.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="compare-checkouts-"))
     sides = (
         Checkout("old", asked.old_python, asked.old_checkout, asked.threads),
         Checkout("new", asked.new_python, asked.new_checkout, asked.threads),
     )
-    comparison, outcomes = Comparison(sides, set(asked.added), home), []
+    home = Path(tempfile.mkdtemp(prefix="compare-checkouts-"))
+    try:
+        comparison = Comparison(sides, asked.added, home)
+    except RuntimeError as error:
+        parser.error(str(error))
+    outcomes = []
     for outcome in comparison.outcomes(asked.only, asked.pairs):
         outcomes.append(outcome)
         speeds = "; {:.1f} and {:.1f} images/s".format(*outcome.speeds) if outcome.speeds else ""
@@ -169,7 +183,7 @@ def main() -> int:
     record = {
         "commits": {side.name: side.commit for side in sides},
         "machine": comparison.machine,
-        "added": sorted(comparison.added),
+        "added": comparison.added,
         "outcomes": [asdict(outcome) for outcome in outcomes],
     }
     asked.output.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,8 @@ Document = Literal["recipe.json", "result.json", "data.json", "checkpoint"]
 
 FOLDERS = {"evidence": "artifacts"}
 """Folders of a run: old name to new name."""
+TENSORS = {"tally": "metrics"}
+"""Tensors of a checkpoint: old name to new name."""
 
 INTERVAL = {"per": "interval"}
 KINDS: dict[str, tuple[str, dict[str, str]]] = {

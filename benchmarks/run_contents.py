@@ -5,7 +5,8 @@ memory are left out, and so is what only describes the machine.
 """
 
 import json
-import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch
 from safetensors import safe_open
 
 MEASURED = {"seconds", "images_per_second", "evaluation_seconds", "memory_mib", "train_seconds"}
+OMITTED = {"rollbacks": 0, "skipped_steps": 0, "scaler": {}}
+"""Values that a file may leave out instead."""
 WORDED = "gradient_warning"
 """Of a line of the log: only whether there is one is compared, not how it is worded."""
 NOT_COMPARED = {"sha256", "format"}
@@ -47,14 +50,16 @@ def contents(run: Path, old: bool) -> Contents:
     found = leaves(same | {"torch": environment["packages"]["torch"]}, "environment.json ")
     found |= leaves({str(line["epoch"]): line for line in log(run)}, "log.jsonl ")
     documents: tuple[renames.Document, ...] = ("recipe.json", "data.json", "result.json")
-    for name in documents:
-        tree = json.loads((run / name).read_text(encoding="utf-8"))
-        found |= leaves(new(name, tree), f"{name} ")
+    for document in documents:
+        tree = json.loads((run / document).read_text(encoding="utf-8"))
+        found |= leaves(new(document, tree), f"{document} ")
     for path in sorted(run.glob("*/*.safetensors")):
         file_name = f"{renames.FOLDERS.get(path.parent.name, path.parent.name)}/{path.name}"
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
-            found |= {f"{file_name} {key}": file.get_tensor(key) for key in sorted(file.keys())}
+            for key in sorted(file.keys()):
+                name = renames.TENSORS.get(key, key) if old else key
+                found[f"{file_name} {name}"] = file.get_tensor(key)
         for key in metadata.keys() - NOT_COMPARED:
             tree = new("checkpoint", json.loads(metadata[key]))
             found |= leaves(tree, f"{file_name} metadata ")
@@ -70,23 +75,30 @@ def leaves(tree: renames.Tree, path: str = "") -> Contents:
     pairs = dict(tree if isinstance(tree, dict) else enumerate(tree))
     if WORDED in pairs:
         pairs[WORDED] = bool(pairs[WORDED])
-    parts = (leaves(value, f"{path}{key}.") for key, value in pairs.items() if key not in MEASURED)
+    parts = (
+        leaves(value, f"{path}{key}.")
+        for key, value in pairs.items()
+        if key not in MEASURED and (key not in OMITTED or value != OMITTED[key])
+    )
     return {key: value for part in parts for key, value in part.items()}
 
 
-def first_difference(old: Contents, new: Contents, added: set[str]) -> str | None:
+def first_difference(old: Contents, new: Contents, added: Sequence[str]) -> str | None:
     """The first thing in which two runs differ; None where every bit is the same.
 
     Args:
         old: the contents of one run.
         new: the contents of the other run.
-        added: names of fields that only the other run may have.
+        added: patterns, as of file names, of what only the other run may have.
     """
-    for key in [*old, *(key for key in new if key not in old)]:
-        if key not in new or (key not in old and not added & set(re.split(r"[ .]", key))):
-            return f"{key}: only the {'old' if key in old else 'new'} side has it"
-        if key in old and (found := _difference(old[key], new[key])):
+    for key in old:
+        if key not in new:
+            return f"{key}: only the old side has it"
+        if found := _difference(old[key], new[key]):
             return f"{key}: {found}"
+    for key in new:
+        if key not in old and not any(fnmatchcase(key, pattern) for pattern in added):
+            return f"{key}: only the new side has it"
     return None
 
 

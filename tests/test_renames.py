@@ -18,7 +18,11 @@ PHASES_OLD = {
         {"kind": "steps", "start": 0.1, "milestones": [1], "factor": 0.5},
         {"kind": "plateau", "start": 0.1, "factor": 0.5, "minimum": 0.01},
         {"kind": "exponential", "start": 0.1, "end": 0.01, "per": "epoch"},
-        {"kind": "phases", "until": [1], "numbers": [{"kind": "cosine", "per": "epoch"}, 0.1]},
+        {
+            "kind": "phases",
+            "until": [1],
+            "numbers": [{"kind": "cosine", "start": 1, "per": "epoch"}, 0.1],
+        },
     ],
 }
 PHASES_NEW = {
@@ -33,7 +37,7 @@ PHASES_NEW = {
         {
             "kind": "phases",
             "boundaries": [1],
-            "values": [{"kind": "cosine", "interval": "epoch"}, 0.1],
+            "values": [{"kind": "cosine", "start": 1, "interval": "epoch"}, 0.1],
         },
     ],
 }
