@@ -10,9 +10,10 @@ names, are in compare_recipes.yaml; a side from before the renames gets them in 
 
 Compared bit for bit: every tensor in checkpoints/ and artifacts/, the metadata beside them,
 log.jsonl, result.json, data.json and recipe.json, without measured times and memory; and all
-built-in recipes, field by field. Speed is measured in pairs, old and new one after the other: the
-ratio of the median images/s of their epochs, without the first epoch. Writes comparison.md and
-comparison.json. Exits with 1 where anything differs.
+built-in recipes, field by field. Whatever only the new side has is a difference, unless --added
+names it: `--added '* metadata optimizer'`. Speed is measured in pairs, old and new one after the
+other: the ratio of the median images/s of their epochs, without the first epoch. Writes
+comparison.md and comparison.json. Exits with 1 where anything differs.
 """
 
 import argparse

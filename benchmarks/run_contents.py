@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 
 MEASURED = {"seconds", "images_per_second", "evaluation_seconds", "memory_mib", "train_seconds"}
-OMITTED = {"rollbacks": 0, "skipped_steps": 0, "scaler": {}}
+OMITTED = {"rollbacks": 0, "skipped_steps": 0, "scaler": {}, "history": []}
 """Values that a file may leave out instead."""
 WORDED = "gradient_warning"
 """Of a line of the log: only whether there is one is compared, not how it is worded."""
