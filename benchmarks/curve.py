@@ -13,11 +13,11 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from residua import Run
 from residua.reports.kit.charts import STYLE, Series, add_legend, draw_series, set_value_axis, svg
 from residua.reports.kit.formatting import MISSING
 from residua.reports.kit.tables import Table, markdown_table
-
-from residua import Run
 from residua.runs.records import EpochRecord
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from residua.reports.kit.tables import Table, markdown_table
 from speed.results import Bench, measured_on
 from speed.tables import tables
 
+from residua.reports.kit.tables import Table, markdown_table
 from residua.runs.records import Environment
 
 RECORDS = Path(__file__).parent.parent / "records" / "bench"

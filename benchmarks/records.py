@@ -12,13 +12,13 @@ from functools import cached_property
 from pathlib import Path
 
 from markupsafe import Markup
-from residua.reports.kit.formatting import MISSING, mean_std
-from residua.reports.kit.tables import Table, markdown_table
 from speed.results import machine
 
 from residua.recipes import built_in
 from residua.recipes.recipe import Recipe
 from residua.reports import published
+from residua.reports.kit.formatting import MISSING, mean_std
+from residua.reports.kit.tables import Table, markdown_table
 from residua.runs.records import EpochRecord
 from residua.runs.run import Run
 

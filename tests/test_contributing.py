@@ -85,7 +85,11 @@ def insert_above_union(path: Path, code: str) -> None:
 
 def run_python(folder: Path, *words: str) -> str:
     """Run Python with the extended package; returns the output."""
-    environment = os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONWARNINGS": "error"}
+    environment = os.environ | {
+        "PYTHONPATH": str(folder / "src"),
+        "PYTHONWARNINGS": "error",
+        "OMP_NUM_THREADS": "1",
+    }
     done = subprocess.run(
         [sys.executable, *words],
         cwd=folder,

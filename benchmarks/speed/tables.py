@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from statistics import median
 
 from markupsafe import Markup
+
 from residua.reports.kit.formatting import MISSING
 from residua.reports.kit.tables import Table, markdown_table
-
 from speed.results import Bench, Comparison, Ratio, Result, measured_on, ratio
 
 COMPILED = ("compiled", "cuda_graphs")
