@@ -6,7 +6,8 @@ import hashlib
 import json
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from residua.recipes.loading import parse_recipe, resolve
 from residua.recipes.recipe import Recipe
 from residua.runs.artifacts import load_filters, load_predictions, load_samples
 from residua.runs.checkpoint import tensor_digest
-from residua.runs.model_file import load_model
+from residua.runs.model_file import load_model, save_model
+from residua.runs.records import EpochRecord
 from residua.runs.run import Run
+from residua.training.epoch import model_info
 from residua.training.recovery import load_checkpoint
-from residua.training.session import build_training
+from residua.training.session import TrainingSession, build_training
 from residua.training.state import TrainingState
 
 DIRECTORY = Path(tempfile.mkdtemp(prefix="residua-fuzz-"))
@@ -45,17 +48,24 @@ TINY = {
     "batch_size": 10,
     "device": "cpu",
 }
+RECORD = EpochRecord(
+    epoch=1, step=4, train_loss=4.0, train_accuracy=10.0, lr=0.1, grad_norm=1.0, seconds=2.0,
+    images_per_second=1500.0, test_loss=1.0, test_accuracy=3.0, test_top5=9.0,
+    grad_norms={"stem": 1.0},
+)  # fmt: skip
 
 
 @functools.cache
-def state() -> TrainingState:
-    return build_training(parse_recipe(TINY))[1]
+def training() -> tuple[TrainingSession, TrainingState]:
+    return build_training(parse_recipe(TINY))
 
 
 @functools.cache
 def run() -> Run:
-    created = Run.create(DIRECTORY / "run")
-    created.write_recipe(parse_recipe(TINY))
+    """A run with a model."""
+    created, (session, state) = Run.create(DIRECTORY / "run"), training()
+    created.write_recipe(session.recipe)
+    save_model(created, state.network, model_info(session, RECORD, {}))
     return created
 
 
@@ -75,6 +85,15 @@ def signed_model(tensors: dict[str, Tensor], info: dict[str, Any]) -> tuple[byte
     text = json.dumps(info | {"sha256": ""}, sort_keys=True)
     signed = info | {"sha256": tensor_digest(tensors, text)}
     return save(tensors, {"format": "pt"}), json.dumps(signed).encode()
+
+
+@contextmanager
+def replaced(path: Path, content: bytes) -> Iterator[None]:
+    """A file with another content, for a moment."""
+    original = path.read_bytes() if path.exists() else b""
+    path.write_bytes(content)
+    yield
+    path.write_bytes(original)
 
 
 def tree(content: object) -> None:
@@ -145,43 +164,39 @@ def log(content: bytes) -> None:
 def json_files(content: bytes) -> None:
     """The other JSON files of a run."""
     for name in ("recipe", "environment", "data", "result"):
-        path = run().path / f"{name}.json"
-        original = path.read_bytes() if path.exists() else b""
-        path.write_bytes(content)
-        with suppress(UserError):
+        with replaced(run().path / f"{name}.json", content), suppress(UserError):
             getattr(run(), name)
-        path.write_bytes(original)
 
 
 def checkpoint(content: bytes) -> None:
     """A checkpoint: what it contains is loaded completely, or nothing changes."""
     path = DIRECTORY / "checkpoint.safetensors"
     path.write_bytes(content)
+    _, state = training()
     with suppress(UserError):
-        load_checkpoint(state(), path)
-        tensors = state().to_checkpoint().tensors
+        load_checkpoint(state, path)
+        tensors = state.to_checkpoint().tensors
         assert all(value.isfinite().all() for value in tensors.values())
 
 
 def model(weights: bytes, description: bytes) -> None:
     """A saved model."""
-    (run().path / "model.safetensors").write_bytes(weights)
-    (run().path / "model.json").write_bytes(description)
-    with suppress(UserError):
-        network, info = load_model(run().path)
+    directory = run().path
+    with (
+        replaced(directory / "model.safetensors", weights),
+        replaced(directory / "model.json", description),
+        suppress(UserError),
+    ):
+        network, info = load_model(directory)
         assert network.network.head[-1].out_features == len(info.classes)
 
 
 def model_weights(content: bytes) -> None:
-    from valid_inputs import MODEL
-
-    model(content, MODEL[1])
+    model(content, (run().path / "model.json").read_bytes())
 
 
 def model_description(content: bytes) -> None:
-    from valid_inputs import MODEL
-
-    model(MODEL[0], content)
+    model((run().path / "model.safetensors").read_bytes(), content)
 
 
 def artifacts(content: bytes) -> None:

@@ -146,7 +146,7 @@ def test_read_only_directory_is_one_clear_error_and_loses_nothing(
             list(train(tiny(), public_path / "other"))
     events = resume(run)
     assert isinstance(next(events), Started)
-    with read_only(run), pytest.raises(UserError, match="run cannot be written: Permission denied"):
+    with read_only(run), pytest.raises(UserError, match="cannot be written: Permission"):  # noqa: PT012
         for event in events:
             assert isinstance(event, StepFinished)
             assert not os.access(run, os.W_OK, effective_ids=True)

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from safetensors.torch import save
 from torch import Tensor
@@ -132,12 +133,11 @@ def load_model(directory: Path, which: Which = "best") -> tuple[NormalizedNetwor
     try:
         text = files.read_bytes(description).decode()
         info = parse_json(ModelInfo, text)
-        with architecture_errors():
-            network = info.recipe.architecture.build(len(info.classes))
+        # Without memory, until it is known that the weights are those of this network.
+        with torch.device("meta"):
+            expected = _build(info).state_dict()
     except (OSError, ValueError, UserError) as error:
         raise UserError(f"{description} is damaged: {error}") from None
-    normalized = NormalizedNetwork(Normalize.from_stats(info.normalization), network)
-    expected = normalized.state_dict()
     try:
         max_bytes = sum(value.nbytes for value in expected.values()) + HEADER_BYTES
         tensors, _ = files.read_safetensors(weights, max_bytes)
@@ -147,8 +147,20 @@ def load_model(directory: Path, which: Which = "best") -> tuple[NormalizedNetwor
             raise ValueError(f"it is of another network: it differs in {mismatch}")
     except (OSError, ValueError) as error:
         raise UserError(f"{weights} is damaged: {error}") from None
-    normalized.load_state_dict(tensors)
-    return normalized.eval().requires_grad_(False), info
+    network = _build(info)
+    network.load_state_dict(tensors)
+    return network.eval().requires_grad_(False), info
+
+
+def _build(info: ModelInfo) -> NormalizedNetwork:
+    """The network with its normalization and initial weights.
+
+    Raises:
+        UserError: it cannot be built.
+    """
+    with architecture_errors():
+        network = info.recipe.architecture.build(len(info.classes))
+    return NormalizedNetwork(Normalize.from_stats(info.normalization), network)
 
 
 def _digest(tensors: dict[str, Tensor], description: str) -> str:
