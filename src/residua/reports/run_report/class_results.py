@@ -109,9 +109,7 @@ def mistakes_section(predictions: Predictions | None) -> doc.Section:
     ]
     alt = "The most confident mistakes, the most confident first"
     sheet = ImageFile("mistakes.png", alt, contact_sheet([predictions.images]))
-    caption = doc.Caption(
-        "Below each image: prediction of the best epoch, true class, confidence."
-    )
+    caption = doc.Caption("Below each image: prediction of the best epoch, true class, confidence.")
     gallery = doc.Gallery(("Predicted", "True", "Confidence"), tiles, sheet)
     return doc.Section(title, [gallery, caption], label)
 
