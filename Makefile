@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-READERS := yaml toml json_recipe member packed log facts checkpoint proof
+READERS := yaml toml json_recipe archive_file download_archive log json_files checkpoint \
+	model_weights model_description artifacts
 
 .PHONY: quickstart test faults fuzz lint types records reproduce bench performance clean
 

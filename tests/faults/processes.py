@@ -80,19 +80,17 @@ class Process:
         """The phase in which the process was killed, from its output and its files."""
         steps = [int(line) for line in self.output if line.isdigit()]
         epochs, step_in_epoch = divmod(max(steps, default=0), STEPS)
-        if not (self.run / "recipe.json").is_file():
-            return "start"
-        if self.is_writing(PARTIAL_CHECKPOINT):
-            return "checkpoint"
-        if self.is_writing(PARTIAL_MODEL):
-            return "model"
-        if step_in_epoch or not steps:
-            return "step"
-        if self.logged_epochs() < epochs:
-            return "evaluation"
-        if not (self.run / f"checkpoints/step-{epochs * STEPS:08d}.safetensors").is_file():
-            return "log"
-        return "end" if epochs == EPOCHS else "step"
+        saved = self.run / f"checkpoints/step-{epochs * STEPS:08d}.safetensors"
+        phases = {
+            "start": not (self.run / "recipe.json").is_file(),
+            "checkpoint": self.is_writing(PARTIAL_CHECKPOINT),
+            "model": self.is_writing(PARTIAL_MODEL),
+            "step": step_in_epoch > 0 or not steps,
+            "evaluation": self.logged_epochs() < epochs,
+            "log": not saved.is_file(),
+            "end": epochs == EPOCHS,
+        }
+        return next((phase for phase, interrupted in phases.items() if interrupted), "step")
 
 
 PARTIAL_CHECKPOINT = "checkpoints/.*.partial"

@@ -17,6 +17,7 @@ from residua.recipes.recipe import Recipe
 from residua.runs.checkpoint import Checkpoint
 from residua.runs.run import Run, checkpoint_step
 from residua.schedules import TrainingProgress
+from residua.training.distributed import World
 from residua.training.events import (
     EpochFinished,
     Finished,
@@ -37,7 +38,7 @@ DIVERGING = {
     "on_divergence": {"kind": "roll_back", "factor": 1e-11, "max_rollbacks": 2},
     "epochs": 4,
 }
-"""Diverges in epoch 3 at a learning rate of 1e20, and after one rollback at 1e9; then it is 0.01."""
+"""Diverges in epoch 3 at a learning rate of 1e20, and of 1e9 after a rollback; not at 0.01."""
 
 
 def last_step(run: Path) -> int:
@@ -226,7 +227,7 @@ def test_skipped_steps_do_not_count_in_the_mean_gradient(tiny: Tiny) -> None:
     for first in (3.0, float("inf"), float("nan")):
         state.add_step(one, one, 10, torch.tensor([first, 4.0, 0.0, 0.0]))
     norms = {"stem": 3, "stage1": 4, "stage2": 0, "head": 0}
-    assert state.metrics.read() == EpochTotals(30, 3, 30, 5, 1, norms)
+    assert state.metrics.read(World()) == EpochTotals(30, 3, 30, 5, 1, norms)
     assert state.skipped_steps == 2
 
 

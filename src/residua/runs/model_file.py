@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from safetensors.torch import save
 from torch import Tensor
@@ -56,6 +57,8 @@ class ModelInfo(JsonFile):
     step: Count
     selection_split: SelectionSplit
     """The split that the best epoch is selected on."""
+    is_last: bool = False
+    """Whether the training ended with this epoch."""
     metrics: dict[SplitName, Metrics]
     """Measured figures by split, with the recipe's test-time augmentation."""
     sha256: str = ""
@@ -88,14 +91,14 @@ def save_model(run: Run, network: ResidualNetwork, info: ModelInfo, which: Which
     run.write_json(description.name, sign_model(info, tensors))
 
 
-def update_model_metrics(run: Run, split: SplitName, metrics: Metrics) -> None:
-    """Add the figures of a split to model.json.
+def update_model(run: Run, test: Metrics, is_last: bool) -> None:
+    """Add to the best epoch's model.json what the end of the training shows.
 
     Raises:
         UserError: there is no model, or it is damaged.
     """
     network, info = load_model(run.path)
-    info = info.replace(metrics=info.metrics | {split: metrics})
+    info = info.replace(metrics=info.metrics | {"test": test}, is_last=is_last)
     run.write_json("model.json", sign_model(info, network.state_dict()))
 
 
@@ -115,24 +118,26 @@ def load_model(directory: Path, which: Which = "best") -> tuple[NormalizedNetwor
 
     Args:
         directory: a run, or any directory with the two files.
-        which: the best or the last epoch's network; the latter only exists in a finished run, and
-            is the former where the last epoch was the best.
+        which: the best or the last epoch's network; the latter only exists in a finished run.
 
     Raises:
         UserError: there is no such model, or it is damaged.
     """
     weights, description = model_paths(directory, which)
+    if which == "last" and not description.is_file():
+        best = load_model(directory)
+        if best[1].is_last:
+            return best
     if not weights.is_file() or not description.is_file():
         raise UserError(f"{directory} has no model: there is no {weights.name} or its .json")
     try:
         text = files.read_bytes(description).decode()
         info = parse_json(ModelInfo, text)
-        with architecture_errors():
-            network = info.recipe.architecture.build(len(info.classes))
+        # Without memory, until it is known that the weights are those of this network.
+        with torch.device("meta"):
+            expected = _build(info).state_dict()
     except (OSError, ValueError, UserError) as error:
         raise UserError(f"{description} is damaged: {error}") from None
-    normalized = NormalizedNetwork(Normalize.from_stats(info.normalization), network)
-    expected = normalized.state_dict()
     try:
         max_bytes = sum(value.nbytes for value in expected.values()) + HEADER_BYTES
         tensors, _ = files.read_safetensors(weights, max_bytes)
@@ -142,8 +147,20 @@ def load_model(directory: Path, which: Which = "best") -> tuple[NormalizedNetwor
             raise ValueError(f"it is of another network: it differs in {mismatch}")
     except (OSError, ValueError) as error:
         raise UserError(f"{weights} is damaged: {error}") from None
-    normalized.load_state_dict(tensors)
-    return normalized.eval().requires_grad_(False), info
+    network = _build(info)
+    network.load_state_dict(tensors)
+    return network.eval().requires_grad_(False), info
+
+
+def _build(info: ModelInfo) -> NormalizedNetwork:
+    """The network with its normalization and initial weights.
+
+    Raises:
+        UserError: it cannot be built.
+    """
+    with architecture_errors():
+        network = info.recipe.architecture.build(len(info.classes))
+    return NormalizedNetwork(Normalize.from_stats(info.normalization), network)
 
 
 def _digest(tensors: dict[str, Tensor], description: str) -> str:

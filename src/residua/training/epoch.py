@@ -17,7 +17,7 @@ from residua.runs.model_file import (
     copy_last_model,
     load_model,
     save_model,
-    update_model_metrics,
+    update_model,
 )
 from residua.runs.records import EpochRecord, Metrics, Result, SplitName, TestFigures
 from residua.runs.run import Run
@@ -197,14 +197,13 @@ def finish_training(
         tested_best, lost = (tested_last, best) if found is None else (found, None)
     if lost is not None:
         copy_last_model(run)
-    elif model_saved:
-        update_model_metrics(run, "test", tested_best.metrics)
     else:
-        metrics: dict[SplitName, Metrics] = {}
-        if (selected := state.history[-1].evaluation) is not None:
-            metrics[session.selection_split_name] = selected
-        metrics["test"] = tested_best.metrics
-        _save_model(run, session, state, metrics, "best")
+        if not model_saved:
+            metrics: dict[SplitName, Metrics] = {}
+            if (selected := state.history[-1].evaluation) is not None:
+                metrics[session.selection_split_name] = selected
+            _save_model(run, session, state, metrics, "best")
+        update_model(run, tested_best.metrics, is_last=best == last.epoch)
     reached = [record.epoch for record in log if record.target_reached]
     result = Result(
         recipe=session.recipe.name,
@@ -252,9 +251,7 @@ def _best_model_is_saved(run: Run, best: int) -> bool:
     try:
         _, info = load_model(run.path)
         if info.epoch != best:
-            raise UserError(
-                f"the model in {run.path} is of epoch {info.epoch}, not of the best, {best}"
-            )
+            raise UserError(f"{run.path}: the model is of epoch {info.epoch}, the best is {best}")
     except UserError as error:
         warnings.warn(f"{error}; it is written again", stacklevel=2)
         return False
