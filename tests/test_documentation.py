@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import renames
 from cyclopts import CycloptsError
 from PIL import Image
 
@@ -118,3 +119,17 @@ def test_readme_shows_the_recorded_quickstart() -> None:
     shown = re.sub(r"\[/?[a-z]*\]", "", epoch_lines(run.log[-1], 10, best=True))
     for line in shown.splitlines():
         assert f"    {line}\n" in README
+
+
+def test_changelog_lists_every_renamed_recipe_field() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    rows = [re.findall(r"[\w.]+", line) for line in text.splitlines() if line.startswith("| ")]
+    words = [{part for word in row for part in (word, word.split(".")[-1])} for row in rows]
+    fields = [renames.FIELDS[name] for name in ("recipe.json", "architecture", "early_stopping")]
+    kinds = {old: new for old, (new, _) in renames.KINDS.items() if old != new}
+    changed = [*(names for _, names in renames.KINDS.values()), *renames.VALUES.values()]
+    for names in [*fields, renames.NORM, kinds, *changed]:
+        for old, new in names.items():
+            if isinstance(old, str):
+                pair = {old, str(new).lower()}
+                assert any(pair <= row for row in words), (old, new)
