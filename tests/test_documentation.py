@@ -85,8 +85,11 @@ def test_readme_shows_every_command() -> None:
 def test_links_files_and_targets_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for link in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (page.parent / link).exists(), link
+    for link, anchor in re.findall(r"\]\(([^)#:]+)(?:#([^)]*))?\)", text):
+        target = page.parent / link
+        assert target.exists(), link
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if anchor else [""]
+        assert anchor in [heading.lower().replace(" ", "-") for heading in headings], anchor
     for target in re.findall(r"(?:`|^    )make (\w+)", text, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for script in re.findall(r"\bbenchmarks/\w+\.py", text):
