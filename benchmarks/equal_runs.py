@@ -23,6 +23,8 @@ def difference(first: Path, second: Path) -> str | None:
 
 def _outcome(run: Path) -> Contents:
     outcome = contents(run, old=False)
+    for record in log(run):
+        outcome[f"log.jsonl {record['epoch']}.gradient_warning"] = record.get("gradient_warning")
     for path in run.glob("model*.json"):
         outcome |= leaves(json.loads(path.read_text(encoding="utf-8")), f"{path.name} ")
     for path in (*run.glob("model*.safetensors"), *run.glob("artifacts/*")):
