@@ -5,8 +5,17 @@ from pathlib import Path
 
 from run_contents import Contents, contents, first_difference, leaves, log
 
-INPUTS = ("recipe.json ", "environment.json ", "model.json recipe.", "model-last.json recipe.")
-"""What a training starts from; trainings with different recipes may have equal outcomes."""
+NOT_COMPARED = (
+    "recipe.json ",
+    "environment.json ",
+    *(
+        f"{name}.json {field}"
+        for name in ("model", "model-last")
+        for field in ("recipe.", "sha256")
+    ),
+)
+"""What a training starts from, and checksums that cover it: different recipes, such as with and
+without `deterministic`, may have equal outcomes."""
 ARTIFACTS = ["filters.safetensors", "predictions.safetensors", "samples.safetensors"]
 """The artifacts of a finished run."""
 
@@ -23,11 +32,13 @@ def difference(first: Path, second: Path) -> str | None:
 
 def _outcome(run: Path) -> Contents:
     outcome = contents(run, old=False)
+    for record in log(run):
+        outcome[f"log.jsonl {record['epoch']}.gradient_warning"] = record.get("gradient_warning")
     for path in run.glob("model*.json"):
         outcome |= leaves(json.loads(path.read_text(encoding="utf-8")), f"{path.name} ")
     for path in (*run.glob("model*.safetensors"), *run.glob("artifacts/*")):
         outcome[f"{path.relative_to(run)} bytes"] = path.read_bytes()
-    return {key: value for key, value in outcome.items() if not key.startswith(INPUTS)}
+    return {key: value for key, value in outcome.items() if not key.startswith(NOT_COMPARED)}
 
 
 def log_without_measurements(run: Path) -> Contents:

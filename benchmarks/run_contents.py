@@ -5,7 +5,7 @@ memory are left out, and so is what only describes the machine.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def leaves(tree: renames.Tree, path: str = "") -> Contents:
     return {key: value for part in parts for key, value in part.items()}
 
 
-def first_difference(old: Contents, new: Contents, added: Sequence[str]) -> str | None:
+def first_difference(old: Contents, new: Contents, added: Collection[str]) -> str | None:
     """The first thing in which two runs differ; None where every bit is the same.
 
     Args:

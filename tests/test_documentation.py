@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import renames
 from cyclopts import CycloptsError
 from PIL import Image
 
@@ -84,8 +85,11 @@ def test_readme_shows_every_command() -> None:
 def test_links_files_and_targets_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for link in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (page.parent / link).exists(), link
+    for link, anchor in re.findall(r"\]\(([^)#:]+)(?:#([^)]*))?\)", text):
+        target = page.parent / link
+        assert target.exists(), link
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if anchor else [""]
+        assert anchor in [heading.lower().replace(" ", "-") for heading in headings], anchor
     for target in re.findall(r"(?:`|^    )make (\w+)", text, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for script in re.findall(r"\bbenchmarks/\w+\.py", text):
@@ -118,3 +122,17 @@ def test_readme_shows_the_recorded_quickstart() -> None:
     shown = re.sub(r"\[/?[a-z]*\]", "", epoch_lines(run.log[-1], 10, best=True))
     for line in shown.splitlines():
         assert f"    {line}\n" in README
+
+
+def test_changelog_lists_every_renamed_recipe_field() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    rows = [re.findall(r"[\w.]+", line) for line in text.splitlines() if line.startswith("| ")]
+    words = [{part for word in row for part in (word, word.split(".")[-1])} for row in rows]
+    fields = [renames.FIELDS[name] for name in ("recipe.json", "architecture", "early_stopping")]
+    kinds = {old: new for old, (new, _) in renames.KINDS.items() if old != new}
+    changed = [*(names for _, names in renames.KINDS.values()), *renames.VALUES.values()]
+    for names in [*fields, renames.NORM, kinds, *changed]:
+        for old, new in names.items():
+            if isinstance(old, str):
+                pair = {old, str(new).lower()}
+                assert any(pair <= row for row in words), (old, new)

@@ -65,7 +65,7 @@ def test_summary_and_links(finished):
         "| Epoch of best model | 7 |",
         "| Test accuracy, last epoch | 60.12 % |",
         "- **Epoch 7**: 63.00 % (best)",
-        "- **Device**: cpu, 2 threads",
+        "| device | cpu, 2 threads |",
         "| Test images | 24 |",
     ):
         assert line in text

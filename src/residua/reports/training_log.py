@@ -14,20 +14,10 @@ from residua.reports.run_report.configuration import settings, train_command
 from residua.reports.run_report.contents import Contents
 from residua.reports.run_report.curves import NO_EPOCH
 from residua.reports.run_report.network import architecture_lines, model_statistics, parts_table
-from residua.reports.run_report.report import NO_ENVIRONMENT, environment_rows
+from residua.reports.run_report.report import environment_block
 from residua.reports.run_report.summary import notes
 from residua.runs import log_lines
 from residua.runs.run import Run, checkpoint_step
-
-ENVIRONMENT_LABELS = {
-    "device": "Device",
-    "processor": "Processor",
-    "system": "System",
-    "python": "Python",
-    "packages.torch": "PyTorch",
-    "packages.residua": "residua",
-    "started": "Started",
-}
 
 
 def training_log_document(contents: Contents) -> doc.Document:
@@ -46,7 +36,7 @@ def training_log_document(contents: Contents) -> doc.Document:
             _summary_section(contents),
             *_analysis_sections(run),
             doc.Section("Checkpoints", [_checkpoints(run)]),
-            doc.Section("Hardware and environment", [_environment(run)]),
+            doc.Section("Hardware and environment", [environment_block(run.environment)]),
         ],
     )
 
@@ -215,9 +205,3 @@ def _checkpoints(run: RunData) -> doc.Block:
         (name, f"{path.relative_to(run.path)}, {percent(value)}") for name, path, value in rows
     ]
     return _bullets(*items) if rows else "No checkpoint is saved yet."
-
-
-def _environment(run: RunData) -> doc.Block:
-    rows = dict(environment_rows(run.environment))
-    known = [(label, rows[name]) for name, label in ENVIRONMENT_LABELS.items() if name in rows]
-    return _bullets(*known) if known else NO_ENVIRONMENT

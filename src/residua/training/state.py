@@ -89,7 +89,7 @@ class TrainingState:
         indices = {name.split(".")[1] for name in states}
         expected = own | {
             name: value
-            for name, value in self._first_optimizer_tensors().items()
+            for name, value in self._first_optimizer_tensors(states).items()
             if name.split(".")[1] in indices
         }
         mismatch = first_mismatch(expected, tensors)
@@ -121,19 +121,24 @@ class TrainingState:
         averages = {f"average.{name}": value for name, value in self.average.items()}
         return weights | averages | {"metrics": self.metrics.totals}
 
-    def _first_optimizer_tensors(self) -> dict[str, Tensor]:
+    def _first_optimizer_tensors(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the optimiser's state is made of: that of a copy after one step of copied weights.
 
         The state of a parameter in a checkpoint is empty, or has these names, shapes and types.
+
+        Args:
+            states: the optimiser's tensors in the checkpoint.
         """
+        has_momentum = any(name.endswith(".momentum_buffer") for name in states)
         copied = object.__new__(type(self.optimizer))
         vars(copied).update(vars(self.optimizer), state=defaultdict(dict), param_groups=[])
         for group in self.optimizer.param_groups:
             weights = [weight.detach().clone() for weight in group["params"]]
             for weight in weights:
                 weight.grad = torch.zeros_like(weight)
-            # Torch's SGD has no momentum buffers while the momentum is 0, as a schedule may be.
-            momentum = {"momentum": 0.5} if "momentum" in group else {}
+            # Torch's optimisers have no momentum buffers while the momentum is 0, as it always or
+            # for some steps of a schedule may be.
+            momentum = {"momentum": 0.5} if "momentum" in group and has_momentum else {}
             copied.param_groups.append(group | {"params": weights} | momentum)
         copied.step()
         return _state_tensors(copied)

@@ -91,7 +91,8 @@ def _judgements(run: RunData, reference: Reference, replicates: Sequence[RunData
         return doc.Bullets(
             [
                 doc.Text(
-                    doc.Strong(item.verdict.capitalize(), TONES[item.verdict]), f" {item.text}"
+                    doc.Strong(f"{item.verdict.capitalize()}:", TONES[item.verdict]),
+                    f" {item.text}",
                 )
                 for item in judgements
             ]

@@ -19,7 +19,6 @@ from residua.runs.artifacts import Samples
 from residua.runs.records import Environment
 
 FOOTER = "Written by residua from the files of the run."
-NO_ENVIRONMENT = "The run did not record its environment."
 
 
 def report_document(contents: Contents, published: doc.Section | None) -> doc.Document:
@@ -46,7 +45,7 @@ def report_document(contents: Contents, published: doc.Section | None) -> doc.Do
             _augmentation_section(run, contents.samples),
             network_section(contents.structure),
             configuration_section(run.recipe),
-            _environment_section(run.environment),
+            doc.Section("Environment", [environment_block(run.environment)]),
         ],
         footer=FOOTER,
     )
@@ -74,14 +73,11 @@ def _augmentation_section(run: RunData, samples: Samples | None) -> doc.Section:
     return doc.Section("Augmentation", [gallery, doc.Caption(caption)])
 
 
-def _environment_section(environment: Environment) -> doc.Section:
-    rows = environment_rows(environment)
-    return doc.Section("Environment", [Table(("", ""), rows, 2) if rows else NO_ENVIRONMENT])
-
-
-def environment_rows(environment: Environment) -> list[tuple[str, str]]:
+def environment_block(environment: Environment) -> doc.Block:
     """What a run was started on: dotted names and values."""
-    return [
+    fields = flatten(environment.model_dump(mode="json", exclude_defaults=True))
+    rows = [
         (name, shlex.join(value) if isinstance(value, list) else setting(value))
-        for name, value in flatten(environment.model_dump(mode="json", exclude_defaults=True))
+        for name, value in fields
     ]
+    return Table(("", ""), rows, 2) if rows else "The run did not record its environment."
