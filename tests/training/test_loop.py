@@ -382,4 +382,4 @@ def test_every_reference_system_takes_steps_on_real_images(
     )  # fmt: skip
     result = finish(recipe, tmp_path / "run")
     assert result.epochs == 1
-    assert Run.open(tmp_path / "run").log[0]["train_loss"] > 1
+    assert Run.open(tmp_path / "run").log[0].train_loss > 1
