@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-READERS := yaml toml json_recipe member packed log facts checkpoint proof
+READERS := yaml toml json_recipe archive_file download_archive log json_files checkpoint \
+	model_weights model_description artifacts
 
 .PHONY: quickstart test faults fuzz lint types records reproduce bench performance clean
 
@@ -37,9 +38,9 @@ records: .stamps/core
 reproduce: .stamps/core
 	$(BIN)/python benchmarks/reproduce.py
 
-# `residua bench`, and other libraries beside us. Leave the machine alone meanwhile.
+# Compare with other libraries too. Nothing else should run on the machine meanwhile.
 bench: .stamps/bench
-	$(BIN)/residua bench --output records/bench --also benchmarks/lightning_trainer.py \
+	$(BIN)/python benchmarks/bench.py --output records/bench --also benchmarks/lightning_trainer.py \
 		--augmenters benchmarks/kornia_batch.py benchmarks/albumentations_images.py \
 		benchmarks/pillow_images.py
 

@@ -1,9 +1,9 @@
-"""Accuracy against time: the log of a run as a table, and as a picture where one is wanted.
+"""Accuracy against training time of a run, as a table and optionally as a chart.
 
     python benchmarks/curve.py RUN [FILE.svg]
 
-Time is that of the training up to the end of an epoch and of this epoch's evaluation: what a
-training takes that is evaluated there alone. Starts and interruptions are not in it.
+The time of an epoch is that of the training up to its end, plus that of its own evaluation: the
+time of a training that is evaluated only once, there. Start-up and interruptions are not included.
 """
 
 import argparse
@@ -15,9 +15,10 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from residua import Run
-from residua.reports.charts import FEW, STYLE, svg
-from residua.reports.history import History
-from residua.reports.picture import COLOURS
+from residua.reports.kit.charts import STYLE, Series, add_legend, draw_series, set_value_axis, svg
+from residua.reports.kit.formatting import MISSING
+from residua.reports.kit.tables import Table, markdown_table
+from residua.runs.records import EpochRecord
 
 
 @dataclass(frozen=True)
@@ -26,72 +27,71 @@ class Point:
 
     epoch: int
     minutes: float
-    training: float
-    """Accuracy in percent, of the epoch's augmented images."""
-    selection_split: float | None
-    """Accuracy in percent; None where the epoch was not evaluated."""
+    train_accuracy: float
+    """In percent, on the epoch's augmented images."""
+    accuracy: float | None
+    """In percent, on the evaluated split; None if the epoch was not evaluated."""
 
 
-def points(history: History) -> list[Point]:
-    """One for each finished epoch."""
-    found, seconds = [], 0.0
-    for record in history.records:
-        seconds += record["seconds"]
-        minutes = (seconds + record.get("evaluation_seconds", 0.0)) / 60
-        accuracy = history.accuracy(record)
-        found.append(Point(record["epoch"], minutes, record["train_accuracy"], accuracy))
-    return found
+def accuracy_points(log: Sequence[EpochRecord]) -> list[Point]:
+    """One point for each finished epoch."""
+    points, seconds = [], 0.0
+    for record in log:
+        seconds += record.seconds
+        accuracy = record.evaluation.accuracy if record.evaluation else None
+        minutes = (seconds + record.evaluation_seconds) / 60
+        points.append(Point(record.epoch, minutes, record.train_accuracy, accuracy))
+    return points
 
 
-def table(found: Sequence[Point], split: str) -> str:
+def table(points: Sequence[Point], split: str) -> str:
     """The points in Markdown."""
-    header = f"| minutes | epoch | training accuracy, % | {split} accuracy, % |"
-    lines = [header, "|---|---|---|---|"]
-    for point in found:
-        accuracy = "–" if point.selection_split is None else f"{point.selection_split:.2f}"
-        lines.append(f"| {point.minutes:.1f} | {point.epoch} | {point.training:.2f} | {accuracy} |")
-    return "\n".join(lines)
+    rows = [
+        [
+            f"{point.minutes:.1f}",
+            str(point.epoch),
+            f"{point.train_accuracy:.2f}",
+            MISSING if point.accuracy is None else f"{point.accuracy:.2f}",
+        ]
+        for point in points
+    ]
+    columns = ["minutes", "epoch", "training accuracy, %", f"{split} accuracy, %"]
+    return markdown_table(Table(columns, rows, text_columns=0))
 
 
-def picture(found: Sequence[Point], split: str) -> bytes:
+def chart(points: Sequence[Point], split: str) -> bytes:
     """The points as an SVG file."""
-    evaluated = [point for point in found if point.selection_split is not None]
-    lines = [
-        ("train", "train", found, [point.training for point in found]),
-        (split, "test", evaluated, [point.selection_split for point in evaluated]),
+    evaluated = [(each.minutes, each.accuracy) for each in points if each.accuracy is not None]
+    curves = [
+        Series("train", "train", [(each.minutes, each.train_accuracy) for each in points]),
+        Series(split, "test", evaluated),
     ]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.2), layout="constrained")
         axes = figure.add_subplot()
         axes.set_title("Accuracy in %")
         axes.set_xlabel("minutes")
-        for label, colour, places, accuracies in lines:
-            axes.plot(
-                [point.minutes for point in places],
-                accuracies,
-                color=COLOURS[colour],
-                linewidth=1.6,
-                label=label,
-                marker="o" if len(places) <= FEW else "",
-                markersize=3.5,
-            )
+        for curve in curves:
+            if curve.points:
+                draw_series(axes, curve)
         axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
-        axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.99), ncols=2, handlelength=1.2)
+        set_value_axis(axes)
+        add_legend(axes)
         return svg(figure)
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """The command."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table, and write the chart if a file is given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("file", type=Path, nargs="?")
-    asked = parser.parse_args(words)
-    history = History.of(Run.open(asked.run))
-    found = points(history)
-    print(table(found, history.selection_split))
-    if asked.file:
-        asked.file.write_bytes(picture(found, history.selection_split))
+    options = parser.parse_args(arguments)
+    log = Run.open(options.run).log
+    points = accuracy_points(log)
+    split = next((record.evaluated_split for record in log if record.evaluated_split), "test")
+    print(table(points, split))
+    if options.file:
+        options.file.write_bytes(chart(points, split))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""kornia's augmentation of resident batches: the same operations, one after another."""
+"""kornia's augmentation of batches on the device: the same operations, one after another."""
 
 from itertools import count
 
@@ -11,29 +11,29 @@ from kornia.augmentation import (
     RandomRotation,
 )
 from speed.plain import DEGREES, MEAN, PADDING, STD
-from speed.serve import Track, serve
+from speed.worker import StepTimer, serve
 
 from residua.augment import Affine
 from residua.recipes.recipe import Recipe
-from residua.training.session import build_session
+from residua.training.session import build_training
 
 
-def loop(recipe: Recipe, track: Track) -> None:
-    """Gather and augment the batches of a training, until no more laps are wanted."""
-    session, _ = build_session(recipe)
-    side = session.splits.train.images.shape[-1]
-    turned = any(isinstance(operation, Affine) for operation in recipe.augmentation)
+def loop(recipe: Recipe, timer: StepTimer) -> None:
+    """Gather and augment the batches of a training."""
+    session, _ = build_training(recipe)
+    size = session.splits.train.images.shape[-1]
+    rotates = any(isinstance(operation, Affine) for operation in recipe.augmentation)
     augment = AugmentationSequential(
-        RandomCrop((side, side), padding=PADDING),
+        RandomCrop((size, size), padding=PADDING),
         RandomHorizontalFlip(),
-        *([RandomRotation(DEGREES, p=1.0)] if turned else []),
+        *([RandomRotation(DEGREES, p=1.0)] if rotates else []),
         Normalize(torch.tensor(MEAN), torch.tensor(STD)),
     ).to(session.device)
-    track.prepared()
+    timer.prepared()
     for step in count():
         with torch.no_grad():
             augment(session.splits.train.images[session.indices(step)].float() / 255)
-        track.step()
+        timer.step()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Lightning's Trainer around the plain loop's images and network, everything optional switched off.
+"""Lightning's Trainer with the plain loop's images and network, without all optional features.
 
-No logger, no checkpoints, no progress bar, no summary: all that would cost time is left out.
+Logger, checkpoints, progress bar and summary are switched off, because they cost time.
 """
 
 import lightning
 import torch
 import torch.nn.functional as F
 from speed.plain import loader
-from speed.serve import Track, serve
+from speed.worker import StepTimer, serve
 from torch import Tensor
 
 from residua.devices import select_device
@@ -21,7 +21,7 @@ class Module(lightning.LightningModule):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.network = recipe.architecture.build(recipe.data.class_count, recipe.seed)
+        self.network = recipe.architecture.build(recipe.data.num_classes, recipe.seed)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """The loss of a batch."""
@@ -29,27 +29,27 @@ class Module(lightning.LightningModule):
         return F.cross_entropy(self.network(images), labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """As the plain loop has it."""
+        """SGD with the plain loop's settings."""
         return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
 
 
-class Turns(lightning.Callback):
-    """Reports the steps."""
+class StepReporter(lightning.Callback):
+    """Reports finished steps to the timer."""
 
-    def __init__(self, track: Track) -> None:
-        self.track = track
+    def __init__(self, timer: StepTimer) -> None:
+        self.timer = timer
 
     def on_train_start(self, *_: object) -> None:
-        """Data and network are there."""
-        self.track.prepared()
+        """Data and network are ready."""
+        self.timer.prepared()
 
     def on_train_batch_end(self, *_: object) -> None:
-        """A step was taken."""
-        self.track.step()
+        """A step is finished."""
+        self.timer.step()
 
 
-def loop(recipe: Recipe, track: Track) -> None:
-    """Train the recipe's network, until no more laps are wanted."""
+def loop(recipe: Recipe, timer: StepTimer) -> None:
+    """Train the recipe's network."""
     device = select_device(recipe.device)
     trainer = lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
@@ -60,7 +60,7 @@ def loop(recipe: Recipe, track: Track) -> None:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[Turns(track)],
+        callbacks=[StepReporter(timer)],
     )
     trainer.fit(Module(recipe), loader(recipe))
 

@@ -1,68 +1,61 @@
-"""Print the tables of docs/performance.md, from records/bench/ alone.
+"""Print the tables of docs/performance.md from the JSON files in records/bench/.
 
     make performance
 
-A record is a JSON file that `residua bench`, `profile_step.py` or `convolutions.py` wrote.
+The files are written by bench.py, profile_step.py and convolutions.py.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from speed import Bench, tables
+from speed.results import Bench, measured_on
+from speed.tables import tables
+
+from residua.reports.kit.tables import Table, markdown_table
+from residua.runs.records import Environment
 
 RECORDS = Path(__file__).parent.parent / "records" / "bench"
 
 
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def where(record: Any) -> str:
-    """What a profile or a table of shapes was measured on."""
-    environment = record["environment"]
-    device = environment["device"]
-    machine = f"{environment['processor']}, {environment['threads']} threads"
-    return (
-        f"{machine if device.startswith('cpu') else device}, torch "
-        f"{environment['packages']['torch']}, {environment['started'][:10]}, batch "
-        f"{record['batch_size']}, {record['precision']}."
-    )
+def conditions(record: Any) -> str:
+    """Where and how a profile or convolutions were measured."""
+    environment = Environment.model_validate(record["environment"])
+    return f"{measured_on(environment)}, batch {record['batch_size']}, {record['precision']}."
 
 
 def profile(record: Any) -> str:
-    """Where the time of a step goes, a column for each system."""
+    """The shares of a step's parts, one column for each network."""
     names = list(record["shares"])
     rows = [
         [part, *(f"{100 * record['shares'][name][part]:.1f} %" for name in names)]
         for part in record["shares"][names[0]]
     ]
-    return f"{where(record)}\n\n{markdown(['', *names], rows)}"
+    return f"{conditions(record)}\n\n{markdown_table(Table(['part of a step', *names], rows))}"
 
 
 def convolutions(record: Any) -> str:
-    """How fast each shape is beside a matrix product, and where the shape is used."""
+    """The speed of each convolution shape relative to a matrix product, and where it is used."""
     rows = [
         [
-            f"{shape['narrow']} to {shape['wide']}",
-            f"{shape['kernel']} x {shape['kernel']}",
+            f"{shape['in_channels']} to {shape['out_channels']}",
+            f"{shape['kernel_size']} x {shape['kernel_size']}",
             str(shape["stride"]),
-            f"{shape['side']} x {shape['side']}",
+            f"{shape['image_size']} x {shape['image_size']}",
             f"{100 * shape['forward']:.0f} %",
             f"{100 * shape['backward']:.0f} %",
-            ", ".join(f"{name} {count}" for name, count in shape["used"].items()),
+            ", ".join(f"{count} in {name}" for name, count in shape["uses"].items()),
         ]
         for shape in record["shapes"]
     ]
-    header = ["channels", "kernel", "stride", "image", "forward", "backward", "where, how often"]
-    return f"{where(record)} Medians of {record['rounds']} rounds.\n\n{markdown(header, rows)}"
+    columns = ["channels", "kernel", "stride", "input", "forward", "backward", "uses"]
+    table = markdown_table(Table(columns, rows, text_columns=len(columns)))
+    return f"{conditions(record)} Medians of {record['rounds']} rounds.\n\n{table}"
 
 
-def sections() -> Iterable[str]:
-    """The tables of every record, in the order of their names."""
+def sections() -> Iterator[str]:
+    """The tables of all files, by file name."""
     for path in sorted(RECORDS.glob("*.json")):
         text = path.read_text(encoding="utf-8")
         record = json.loads(text)

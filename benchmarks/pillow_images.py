@@ -5,29 +5,29 @@ from itertools import count
 import torch
 from PIL import Image
 from speed import plain
-from speed.serve import Track, serve
+from speed.worker import StepTimer, serve
 
 from residua.augment import Affine
 from residua.devices import select_device
 from residua.recipes.recipe import Recipe
-from residua.training.session import build_session
+from residua.training.session import build_training
 
 
-def loop(recipe: Recipe, track: Track) -> None:
-    """Augment the batches of a training, until no more laps are wanted."""
-    session, _ = build_session(recipe)
+def loop(recipe: Recipe, timer: StepTimer) -> None:
+    """Augment the batches of a training."""
+    session, _ = build_training(recipe)
     device = select_device(recipe.device)
     images = plain.Images(recipe.data.load(recipe.seed).train)
-    turned = any(isinstance(operation, Affine) for operation in recipe.augmentation)
+    rotates = any(isinstance(operation, Affine) for operation in recipe.augmentation)
 
-    def one(place: int) -> torch.Tensor:
-        image = plain.flipped(plain.cropped(Image.fromarray(images.pixels[place])))
-        return plain.normalised(plain.tensor(plain.rotated(image) if turned else image))
+    def augment(index: int) -> torch.Tensor:
+        image = plain.random_flip(plain.random_crop(Image.fromarray(images.pixels[index])))
+        return plain.normalize(plain.to_tensor(plain.random_rotation(image) if rotates else image))
 
-    track.prepared()
+    timer.prepared()
     for step in count():
-        torch.stack([one(place) for place in session.sampler[step].tolist()]).to(device)
-        track.step()
+        torch.stack([augment(index) for index in session.sampler[step].tolist()]).to(device)
+        timer.step()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Where the time of a training step goes, by torch's profiler, system by system.
+"""Show where the time of a training step goes, by torch's profiler, for each network.
 
-    python benchmarks/profile_step.py                        the benchmark's systems
+    python benchmarks/profile_step.py                        the benchmark's networks
     python benchmarks/profile_step.py resnet44 --steps 2
 
-Prints a table and writes the shares to a JSON file in OUTPUT. A share is of the time that the
-operations themselves took; what the profiler adds to each is in `rest` for the most part.
+Prints the shares of a step's parts and writes them to a JSON file in OUTPUT. A share is of the sum
+of the operations' own times; most of the profiler's overhead is counted under `rest`.
 """
 
 import argparse
@@ -14,82 +14,85 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from speed import keep_json
-from speed.systems import SYSTEMS, comparable, images, system
+from speed.benchmark import save_json
+from speed.systems import SYSTEMS, available_data, common_training, system_recipe
 from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from residua.augment import BatchRandom, Pipeline
 from residua.devices import select_device
-from residua.runs.environment import environment
+from residua.recipes.recipe import Recipe
+from residua.runs.environment import collect_environment
 from residua.training.loop import step
-from residua.training.session import TrainingSession, build_session
+from residua.training.session import build_training
 
 PARTS = {
     "convolution": ("conv", "mkldnn_convolution", "cudnn_convolution"),
-    "batch normalisation": ("batch_norm", "BatchNorm"),
+    "batch norm": ("batch_norm", "BatchNorm"),
     "activation": ("relu", "threshold", "silu", "gelu", "clamp_min"),
     "addition": ("AddBackward", "aten::add"),
     "pooling, head, loss": (
         "pool", "addmm", "aten::mm", "linear", "softmax", "nll", "cross_entropy", "Addmm",
         "dropout",
     ),
-    "optimiser": ("Optimizer.step", "Optimizer.zero_grad"),
+    "optimizer": ("Optimizer.step", "Optimizer.zero_grad"),
     "augmentation": ("augmentation",),
-    "norms and tally": ("linalg_vector_norm", "_foreach_norm", "argmax", "stack", "aten::cat"),
+    "gradient norms, metrics": (
+        "linalg_vector_norm", "_foreach_norm", "argmax", "stack", "aten::cat",
+    ),
 }  # fmt: skip
-"""What the operations of each part are called; the first that fits, from the outermost inwards."""
+"""Parts of a step, and strings in the names of their operations; the first match counts."""
 REST = "rest"
 
 
 @dataclass(frozen=True)
-class Marked(Pipeline):
-    """A pipeline whose work the profiler knows by name."""
+class ProfiledPipeline(Pipeline):
+    """A pipeline whose work has a name in the profile."""
 
     def __call__(
         self, images: Tensor, labels: Tensor, draw: BatchRandom, size: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """As the pipeline itself."""
+        """Augment a batch."""
         with record_function("augmentation"):
             return super().__call__(images, labels, draw, size)
 
 
 def part(event: Any) -> str:
-    """The part that an operation belongs to, by its own name or that of what called it."""
-    named = REST
+    """The part that an operation belongs to: that of its outermost caller that has one."""
+    name = REST
     while event is not None:
-        for name, words in PARTS.items():
-            if any(word in event.name for word in words):
-                named = name
+        for candidate, patterns in PARTS.items():
+            if any(pattern in event.name for pattern in patterns):
+                name = candidate
                 break
         event = event.cpu_parent
-    return named
+    return name
 
 
-def shares(session: TrainingSession, steps: int) -> dict[str, float]:
-    """The share of each part in the time of some steps, after one untimed."""
+def shares(recipe: Recipe, steps: int) -> dict[str, float]:
+    """The share of each part in the time of some steps, after one warm-up step."""
+    session, state = build_training(recipe)
     pipeline = session.pipeline
-    marked = Marked(pipeline.operations, pipeline.normalization, pipeline.classes)
-    _, state = build_session(session.recipe)
-    session = replace(session, pipeline=marked, forward=state.network)
+    profiled = ProfiledPipeline(pipeline.operations, pipeline.normalize, pipeline.classes)
+    session = replace(session, pipeline=profiled)
     step(session, state)
     cuda = session.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
-    with profile(activities=activities) as seen:
+    with profile(activities=activities) as profiler:
         for _ in range(steps):
             step(session, state)
-    took: dict[str, float] = defaultdict(float)
-    for event in seen.events():
+    times: dict[str, float] = defaultdict(float)
+    for event in profiler.events():
         if event.device_type == DeviceType.CPU:
             own = event.self_device_time_total if cuda else event.self_cpu_time_total
-            took[part(event)] += own
-    whole = sum(took.values())
-    return {name: took[name] / whole for name in (*PARTS, REST)}
+            times[part(event)] += own
+    total = sum(times.values())
+    return {name: times[name] / total for name in (*PARTS, REST)}
 
 
 def main() -> None:
-    """Profile every system."""
+    """Profile all networks."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("systems", nargs="*", default=list(SYSTEMS))
     parser.add_argument("--steps", type=int, default=3)
@@ -97,21 +100,27 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--output", type=Path, default=Path("runs/bench"))
-    asked = parser.parse_args()
-    figures = {}
-    for name in asked.systems:
-        recipe = comparable(system(name), images(), asked.batch_size, asked.device, asked.precision)
-        figures[name] = shares(build_session(recipe)[0], asked.steps)
-        print(name, *(f"{part} {100 * share:.1f} %" for part, share in figures[name].items()))
-    where = environment(select_device(asked.device), 0)
+    options = parser.parse_args()
+    measured = {}
+    for name in options.systems:
+        recipe = common_training(
+            system_recipe(name),
+            available_data(),
+            options.batch_size,
+            options.device,
+            options.precision,
+        )
+        measured[name] = shares(recipe, options.steps)
+        print(name, *(f"{part} {100 * share:.1f} %" for part, share in measured[name].items()))
+    environment = collect_environment(select_device(options.device), 0)
     record = {
-        "environment": where,
-        "batch_size": asked.batch_size,
-        "precision": asked.precision,
-        "steps": asked.steps,
-        "shares": figures,
+        "environment": environment.model_dump(mode="json"),
+        "batch_size": options.batch_size,
+        "precision": options.precision,
+        "steps": options.steps,
+        "shares": measured,
     }
-    print(keep_json(json.dumps(record, indent=1), where, asked.output, "profile"))
+    print(save_json(json.dumps(record, indent=1), environment, options.output, "profile"))
 
 
 if __name__ == "__main__":

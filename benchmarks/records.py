@@ -1,200 +1,193 @@
-"""Print what was published and what was measured, and what is still to be run, from records/ alone.
+"""Print the README's table of recipes and its list of remaining trainings, from records/ alone.
 
-    make records            prints the two passages that the README holds
+    make records
 
-A record is a folder records/DATE-NAME/ with one run, finished or not, or several below it. Runs on
-a part of the training set (a limit, a holdout) tell how fast a recipe is, not how accurate.
+A record is a folder records/DATE-NAME/ that contains a run, or several in subfolders; they may be
+unfinished. Runs on a part of the training images (`limit`, `holdout`) only count for speed.
 """
 
-import json
 import statistics
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from residua.recipes import built_in as recipes
-from residua.reports.published import names, reference
+from markupsafe import Markup
+from speed.results import machine
+
+from residua.recipes import built_in
+from residua.recipes.recipe import Recipe
+from residua.reports import published
+from residua.reports.kit.formatting import MISSING, mean_std
+from residua.reports.kit.tables import Table, markdown_table
+from residua.runs.records import EpochRecord
+from residua.runs.run import Run
 
 RECORDS = Path(__file__).parent.parent / "records"
-HEADER = [
+TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000
+"""Of CIFAR-100."""
+COLUMNS = [
     "recipe", "published, %", "measured last, %", "measured best, %", "runs", "epochs",
     "training, s", "images/s", "hardware", "record",
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Kept:
+class RecordedRun:
     """A run in a record."""
 
-    path: Path
-
-    def _json(self, name: str) -> Any:
-        path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    def __init__(self, path: Path) -> None:
+        self._run = Run.open(path)
+        self.record = path.relative_to(RECORDS).parts[0]
+        """The record's folder."""
 
     @cached_property
-    def log(self) -> list[dict[str, Any]]:
+    def log(self) -> list[EpochRecord]:
         """The finished epochs."""
-        text = (self.path / "log.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        return self._run.log
 
     @cached_property
-    def recipe(self) -> dict[str, Any]:
-        """The recipe, as JSON."""
-        found: dict[str, Any] = self._json("recipe.json")
-        return found
+    def recipe(self) -> Recipe:
+        """The recipe."""
+        return self._run.recipe
 
-    @property
-    def record(self) -> str:
-        """The folder of the record."""
-        return self.path.relative_to(RECORDS).parts[0]
-
-    @property
-    def whole(self) -> bool:
-        """Whether it trains on all training images."""
-        data = self.recipe["data"]
-        return not data.get("holdout") and data.get("limit") is None
-
-    @property
+    @cached_property
     def finished(self) -> bool:
-        """Whether it took all its epochs."""
-        return (self.path / "result.json").is_file()
+        """Whether all epochs were trained."""
+        return self._run.result is not None
 
     @property
-    def evaluated(self) -> list[dict[str, Any]]:
-        """The epochs with a test accuracy."""
-        return [epoch for epoch in self.log if "test_accuracy" in epoch]
+    def all_images(self) -> bool:
+        """Whether all training images were used."""
+        data = self.recipe.data
+        return not data.holdout and data.limit is None
+
+    @property
+    def evaluated(self) -> list[EpochRecord]:
+        """The epochs that were evaluated on the test set."""
+        return [record for record in self.log if record.test_accuracy is not None]
 
     @property
     def last(self) -> float:
         """Test accuracy of the last evaluated epoch, in percent."""
-        found: float = self.evaluated[-1]["test_accuracy"]
-        return found
+        return self.evaluated[-1].test_accuracy or 0.0
 
     @property
     def best(self) -> float:
         """The highest test accuracy, in percent."""
-        return max(epoch["test_accuracy"] for epoch in self.evaluated)
+        return max(record.test_accuracy or 0.0 for record in self.evaluated)
 
     @property
-    def rate(self) -> float:
-        """Training images a second, of the median epoch."""
-        return statistics.median(epoch["images_per_second"] for epoch in self.log)
+    def train_seconds(self) -> float:
+        """Training time of all epochs, without evaluation."""
+        return sum(record.seconds for record in self.log)
 
     @property
-    def undisturbed(self) -> float:
-        """Training images a second, of the fastest epoch: least hindered by other work."""
-        return max(epoch["images_per_second"] for epoch in self.log)
+    def median_speed(self) -> float:
+        """Training images per second in the median epoch."""
+        return statistics.median(record.images_per_second for record in self.log)
+
+    @property
+    def top_speed(self) -> float:
+        """Training images per second in the fastest epoch, the least disturbed by other work."""
+        return max(record.images_per_second for record in self.log)
 
     @property
     def hardware(self) -> str:
-        """What it ran on."""
-        where = self._json("environment.json")
-        device: str = where["device"]
-        cpu = f"{where['processor']}, {where['threads']} threads"
-        return cpu if device.startswith("cpu") else device
+        """The machine."""
+        return machine(self._run.environment)
 
-    def hours(self, epochs: int, images: int, tested: int) -> float:
-        """What a training of so many epochs, images and tests takes at its fastest."""
-        checks = [epoch for epoch in self.evaluated if "test_images" in epoch]
-        check = min(epoch["evaluation_seconds"] / epoch["test_images"] for epoch in checks)
-        return epochs * (images / self.undisturbed + tested * check) / 3600
-
-
-def kept() -> list[Kept]:
-    """All runs in the records that have finished an epoch."""
-    logs = sorted(RECORDS.glob("*/**/log.jsonl"))
-    runs = (Kept(log.parent) for log in logs if (log.parent / "recipe.json").is_file())
-    return [run for run in runs if run.log]
+    def estimated_hours(self, epochs: int) -> float:
+        """Estimate the time of a training with evaluation after each epoch, at top speed."""
+        per_test_image = min(
+            record.evaluation_seconds / record.test_images
+            for record in self.evaluated
+            if record.test_images
+        )
+        seconds = TRAIN_IMAGES / self.top_speed + TEST_IMAGES * per_test_image
+        return epochs * seconds / 3600
 
 
-def published(name: str) -> str:
-    """The published test accuracies in percent; a dash for a recipe of our own."""
-    return reference(name).headline if name in names() else "–"
+def recorded_runs() -> list[RecordedRun]:
+    """All runs in records/ with at least one finished epoch."""
+    paths = sorted(recipe.parent for recipe in RECORDS.glob("*/**/recipe.json"))
+    return [run for run in map(RecordedRun, paths) if run.log]
 
 
-def so_far(run: Kept, name: str) -> str:
-    """Where an unfinished run stands, and what was published of that epoch."""
-    epoch = run.evaluated[-1]["epoch"]
-    curve = reference(name).curve if name in names() else None
-    there = [point.test_accuracy for point in curve.points if point.epoch == epoch] if curve else []
-    beside = f"; published then: {there[0]:.2f}" if there else ""
-    return f"{run.last:.2f} (epoch {epoch}{beside})"
+def published_accuracy(name: str) -> str:
+    """The published test accuracies in percent; a dash for a recipe without publication."""
+    return published.reference(name).headline if name in published.names() else MISSING
 
 
-def spread(runs: Sequence[Kept], value: Callable[[Kept], float], digits: int) -> str:
-    """Mean +- sample deviation, or the one value."""
-    values = [value(run) for run in runs]
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+def current_accuracy(run: RecordedRun) -> str:
+    """The accuracy of an unfinished run, and the published one of the same epoch."""
+    name, epoch = run.recipe.name, run.evaluated[-1].epoch
+    curve = published.reference(name).curve if name in published.names() else None
+    points = [point for point in curve.points if point.epoch == epoch] if curve else []
+    reference = f"; published: {points[0].test_accuracy:.2f}" if points else ""
+    return f"{run.last:.2f} (epoch {epoch}{reference})"
 
 
-def cells(name: str, runs: list[Kept]) -> list[str]:
-    """One row of the table: the runs of one recipe in one record, all of them finished or none."""
+def table_row(runs: Sequence[RecordedRun]) -> list[str]:
+    """The row of runs of the same recipe in the same record; all are finished, or none is."""
     run = runs[0]
-    views = "" if run.recipe["views"] == "single" else f" ({run.recipe['views']} views)"
-    last, best = so_far(run, name), "–"
+    last, best = current_accuracy(run), MISSING
     if run.finished:
-        last = spread(runs, lambda each: each.last, 2) + views
-        best = spread(runs, lambda each: each.best, 2) + views
+        tta = "" if run.recipe.tta == "none" else f" (tta: {run.recipe.tta})"
+        last = mean_std([each.last for each in runs], 2) + tta
+        best = mean_std([each.best for each in runs], 2) + tta
     return [
-        f"`{name}`",
-        published(name),
+        Markup(f"`{run.recipe.name}`"),
+        published_accuracy(run.recipe.name),
         last,
         best,
         str(len(runs)),
-        f"{len(run.log)} of {run.recipe['epochs']}",
-        spread(runs, lambda each: sum(epoch["seconds"] for epoch in each.log), 0),
-        spread(runs, lambda each: each.rate, 0),
+        f"{len(run.log)} of {run.recipe.epochs}",
+        mean_std([each.train_seconds for each in runs], 0),
+        mean_std([each.median_speed for each in runs], 0),
         run.hardware,
-        f"[{run.record}](records/{run.record}/)",
+        Markup(f"[{run.record}](records/{run.record}/)"),
     ]
 
 
-def rows(runs: Sequence[Kept]) -> Iterable[list[str]]:
-    """One row for each record of a recipe; one of dashes for a recipe without."""
-    for name in recipes.names():
-        found: dict[tuple[str, bool], list[Kept]] = {}
+def table_rows(runs: Sequence[RecordedRun]) -> Iterator[list[str]]:
+    """One row for each record of each built-in recipe; dashes for a recipe without record."""
+    for name in built_in.names():
+        groups: dict[tuple[str, bool], list[RecordedRun]] = {}
         for run in runs:
-            if run.recipe["name"] == name and run.whole and run.evaluated:
-                found.setdefault((run.record, run.finished), []).append(run)
-        if not found:
-            yield [f"`{name}`", published(name), *["–"] * (len(HEADER) - 2)]
-        for group in found.values():
-            yield cells(name, group)
+            if run.recipe.name == name and run.all_images and run.evaluated:
+                groups.setdefault((run.record, run.finished), []).append(run)
+        if not groups:
+            yield [Markup(f"`{name}`"), published_accuracy(name), *[MISSING] * (len(COLUMNS) - 2)]
+        yield from map(table_row, groups.values())
 
 
-def table() -> str:
-    """The recipes with published and measured figures, in Markdown."""
-    lines = [HEADER, ["---"] * len(HEADER), *rows(kept())]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def recipe_table() -> str:
+    """The built-in recipes with published and measured figures, in Markdown."""
+    return markdown_table(
+        Table(COLUMNS, list(table_rows(recorded_runs())), text_columns=len(COLUMNS))
+    )
 
 
 def remaining() -> str:
-    """The published systems that were not run to their end, each with its command, in Markdown."""
-    lines = []
-    for name in recipes.names():
-        runs = [run for run in kept() if run.recipe["name"] == name]
-        recipe = recipes.built_in(name)
-        done = any(
-            run.whole and run.finished and run.recipe["epochs"] >= recipe.epochs for run in runs
-        )
-        if name not in names() or done:
+    """The published systems without a finished training, with command and estimated time."""
+    lines, recorded = [], recorded_runs()
+    for name in sorted(set(published.names()) & set(built_in.names())):
+        runs = [run for run in recorded if run.recipe.name == name]
+        recipe = built_in.built_in(name)
+        if any(
+            run.all_images and run.finished and run.recipe.epochs >= recipe.epochs for run in runs
+        ):
             continue
-        timed = [run for run in runs if run.recipe["batch_size"] == recipe.batch_size]
         cost = f"{recipe.epochs} epochs; its speed was not measured"
+        timed = [run for run in runs if run.recipe.batch_size == recipe.batch_size]
         if timed:
-            run = max(timed, key=lambda each: each.undisturbed)
-            hours = run.hours(recipe.epochs, 50_000, 10_000)
+            run = max(timed, key=lambda each: each.top_speed)
             cost = (
-                f"{recipe.epochs} epochs, about {hours:.0f} hours on {run.hardware}, "
-                f"at {run.undisturbed:.0f} images/s"
+                f"{recipe.epochs} epochs, about {run.estimated_hours(recipe.epochs):.0f} hours on "
+                f"{run.hardware}, at {run.top_speed:.0f} images/s"
             )
         lines.append(f"- `python benchmarks/reproduce.py {name}`: {cost}")
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    print(table(), remaining(), sep="\n\n")
+    print(recipe_table(), remaining(), sep="\n\n")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from residua.recipes.loading import override, parse_recipe
+from residua.recipes.loading import apply_overrides, parse_recipe
 from residua.recipes.recipe import Recipe
 
 # A busy machine is no reason to fail.
@@ -56,6 +56,6 @@ def tiny() -> Callable[..., Recipe]:
 
     def changed(**changes: Any) -> Recipe:
         pairs = [(path.replace("__", "."), value) for path, value in changes.items()]
-        return parse_recipe(override(TINY, pairs))
+        return parse_recipe(apply_overrides(TINY, pairs))
 
     return changed

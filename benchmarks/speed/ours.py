@@ -1,22 +1,23 @@
-"""Our training, as `residua train` runs it: a step's time has all that happens between two."""
+"""The loop of `residua train`; a step lasts from one `StepFinished` event to the next."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from residua.recipes.recipe import Recipe
-from residua.training.loop import Started, StepFinished, train
-from speed.serve import Track, serve
+from residua.training.events import Started, StepFinished
+from residua.training.loop import train
+from speed.worker import StepTimer, serve
 
 
-def loop(recipe: Recipe, track: Track) -> None:
-    """Train, until no more laps are wanted."""
-    with TemporaryDirectory() as home:
-        for event in train(recipe, Path(home) / "run"):
+def loop(recipe: Recipe, timer: StepTimer) -> None:
+    """Train by the recipe."""
+    with TemporaryDirectory() as folder:
+        for event in train(recipe, Path(folder) / "run"):
             match event:
                 case Started():
-                    track.prepared()
+                    timer.prepared()
                 case StepFinished():
-                    track.step()
+                    timer.step()
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""Our loop with the shortcut added to the branch in place.
+"""The loop of `residua train` with the shortcut added to the branch in place.
 
-Not for branches that end in an activation, whose output the backward pass still needs.
+Not for branches that end in an activation: the backward pass needs its output.
 """
 
 from speed import ours
-from speed.serve import serve
+from speed.worker import serve
 from torch import Tensor
 
 from residua.models.blocks import ResidualBlock
 
 
 def forward(self: ResidualBlock, features: Tensor) -> Tensor:
-    """As the block's own, with one tensor less."""
+    """Like `ResidualBlock.forward`, with one tensor less."""
     activated = self.before(features)
     shortcut = self.shortcut(activated if self.shortcut_activated else features)
     out: Tensor = self.after(self.branch(activated).add_(shortcut))

@@ -1,26 +1,26 @@
-"""Our loop with every block compiled by itself: equal blocks share their code."""
+"""The loop of `residua train` with each block compiled separately; equal blocks share code."""
 
 from typing import Any
 
 import torch
 from speed import ours
-from speed.serve import serve
+from speed.worker import serve
 
 from residua.models.blocks import ResidualBlock
 
 
-class Compiled(ResidualBlock):
-    """A block that compiles itself at its first call."""
+class CompiledBlock(ResidualBlock):
+    """A block that is compiled at its first call."""
 
-    def __init__(self, *parts: Any, **named: Any) -> None:
-        super().__init__(*parts, **named)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.compile(dynamic=False)
 
 
 if __name__ == "__main__":
-    # One entry for every kind of block, and for training and evaluation.
+    # One cache entry for each kind of block, in training and in evaluation mode.
     torch._dynamo.config.recompile_limit = 64
     from residua.models import blocks
 
-    blocks.ResidualBlock = Compiled  # type: ignore[misc]
+    blocks.ResidualBlock = CompiledBlock  # type: ignore[misc]
     serve(ours.loop)

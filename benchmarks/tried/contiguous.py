@@ -1,14 +1,14 @@
-"""Our loop with images and filters in NCHW."""
+"""The loop of `residua train` with images and filters in NCHW layout."""
 
 from speed import ours
-from speed.serve import Track, serve
+from speed.worker import StepTimer, serve
 
 from residua.recipes.recipe import Recipe
 
 
-def loop(recipe: Recipe, track: Track) -> None:
-    """Train, until no more laps are wanted."""
-    ours.loop(recipe.model_copy(update={"memory_format": "contiguous"}), track)
+def loop(recipe: Recipe, timer: StepTimer) -> None:
+    """Train by the recipe."""
+    ours.loop(recipe.replace(memory_format="contiguous"), timer)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Let atheris loose on a reader: `fuzz.py TARGET [libFuzzer's options]`; `make fuzz` does all.
+"""Fuzz a target with atheris: `fuzz.py TARGET [libFuzzer's options]`; `make fuzz` runs all.
 
-Coverage guides it through the code that reads; what it finds is any exception but UserError.
+Coverage guides the fuzzer through the code that reads; any exception but `UserError` is a finding.
 """
 
 import sys
@@ -9,14 +9,14 @@ import atheris
 
 with atheris.instrument_imports(include=["residua", "yaml", "tarfile", "tomllib"]):
     import targets
-    from sound import FILES
+    from valid_inputs import FILES
 
 
 def main(name: str, *options: str) -> None:
     target = {each.__name__: each for each in targets.BYTES}[name]
-    corpus = targets.HOME / "corpus"
+    corpus = targets.DIRECTORY / "corpus"
     corpus.mkdir()
-    (corpus / "sound").write_bytes(FILES[target])
+    (corpus / "valid").write_bytes(FILES[target])
     atheris.Setup([sys.argv[0], *options, str(corpus)], target)
     atheris.Fuzz()
 

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own: followed from outside, killed, and resumed."""
+"""Trainings in processes of their own: observed from outside, killed, and resumed."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
-"""One thread: the same arithmetic everywhere, and two trainings do not fight for the cores."""
+"""One thread: the same arithmetic everywhere, and two trainings do not compete for cores."""
 STEPS = 8
 """Of an epoch of RECIPE."""
 EPOCHS = 4
@@ -32,70 +32,75 @@ RECIPE = {
     "batch_size": 50,
     "device": "cpu",
 }
-"""A little of everything; wide at the end, so that a checkpoint takes a moment to write."""
+"""Many features at once. The last stage is wide, so that writing a checkpoint takes a moment."""
 
 
 class Process:
-    """A training whose output is heard, and whose files are looked at, from outside."""
+    """A training whose output and files are observed from outside."""
 
-    def __init__(self, run: Path, *words: object) -> None:
-        self.run, self.heard = run, list[str]()
-        self.process = subprocess.Popen(
-            [sys.executable, *map(str, words)], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
-        )
-        self.listener = threading.Thread(target=self._listen)
-        self.listener.start()
+    def __init__(self, run: Path, *arguments: object) -> None:
+        self.run, self.output = run, list[str]()
+        command = [sys.executable, *map(str, arguments)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        self.reader = threading.Thread(target=self._read_output)
+        self.reader.start()
 
-    def _listen(self) -> None:
+    def _read_output(self) -> None:
         assert self.process.stdout is not None
         with self.process.stdout as lines:
-            self.heard.extend(line.strip() for line in lines)
+            self.output.extend(line.strip() for line in lines)
 
-    def end(self) -> int:
-        """Wait for the end; the status."""
-        self.listener.join()
+    def wait(self) -> int:
+        """Wait for the end; return the exit status."""
+        self.reader.join()
         return self.process.wait()
 
-    def wait_for(self, sign: Callable[[], bool]) -> None:
-        """Look every half millisecond, until the sign is seen or the process has ended."""
-        while self.process.poll() is None and not sign():
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Check every half millisecond until the condition holds or the process has ended."""
+        while self.process.poll() is None and not condition():
             time.sleep(0.0005)
 
-    def took(self, step: int) -> bool:
-        return str(step) in self.heard
+    def has_taken(self, step: int) -> bool:
+        return str(step) in self.output
 
-    def writes_checkpoint(self) -> bool:
-        return any((self.run / "checkpoints").glob(".*.partial"))
+    def is_writing(self, pattern: str) -> bool:
+        """Whether a file of the run is partly written, or was when the process was killed."""
+        return any(self.run.glob(pattern))
 
-    def logged(self) -> int:
+    def logged_epochs(self) -> int:
         log = self.run / "log.jsonl"
         return log.read_bytes().count(b"\n") if log.is_file() else 0
 
     def kill(self) -> None:
         """SIGKILL, which no program can catch."""
         self.process.kill()
-        assert self.end() in (-signal.SIGKILL, 0)
+        assert self.wait() in (-signal.SIGKILL, 0)
 
-    def interrupted(self) -> str:
-        """What the kill came into, by what was heard and what lies on the disk."""
-        steps = [int(each) for each in self.heard if each.isdigit()]
-        epochs, into = divmod(max(steps, default=0), STEPS)
-        if not (self.run / "recipe.json").is_file():
-            return "beginning"
-        if self.writes_checkpoint():
-            return "checkpoint"
-        if into or not steps:
-            return "step"
-        if self.logged() < epochs:
-            return "evaluation"
-        if not (self.run / f"checkpoints/step-{epochs * STEPS:08d}.safetensors").is_file():
-            return "log"
-        return "end" if epochs == EPOCHS else "step"
+    def interrupted_phase(self) -> str:
+        """The phase in which the process was killed, from its output and its files."""
+        steps = [int(line) for line in self.output if line.isdigit()]
+        epochs, step_in_epoch = divmod(max(steps, default=0), STEPS)
+        saved = self.run / f"checkpoints/step-{epochs * STEPS:08d}.safetensors"
+        phases = {
+            "start": not (self.run / "recipe.json").is_file(),
+            "checkpoint": self.is_writing(PARTIAL_CHECKPOINT),
+            "model": self.is_writing(PARTIAL_MODEL),
+            "step": step_in_epoch > 0 or not steps,
+            "evaluation": self.logged_epochs() < epochs,
+            "log": not saved.is_file(),
+            "end": epochs == EPOCHS,
+        }
+        return next((phase for phase, interrupted in phases.items() if interrupted), "step")
 
 
-def following(run: Path, recipe: Path | None = None) -> Process:
-    """Train or, without a recipe, resume, and tell every event."""
-    return Process(run, Path(__file__).with_name("follow.py"), run, *([recipe] if recipe else []))
+PARTIAL_CHECKPOINT = "checkpoints/.*.partial"
+PARTIAL_MODEL = ".model*.partial"
+
+
+def start_training(run: Path, recipe: Path | None = None) -> Process:
+    """Train or, without a recipe, resume, and print every event."""
+    script = Path(__file__).with_name("print_events.py")
+    return Process(run, script, run, *([recipe] if recipe else []))
 
 
 def write_recipe(path: Path, **changes: object) -> Path:
@@ -103,9 +108,9 @@ def write_recipe(path: Path, **changes: object) -> Path:
     return path
 
 
-def residua(*words: object) -> subprocess.CompletedProcess[str]:
-    """The command line, as a process."""
-    command = [sys.executable, "-m", "residua", *map(str, words)]
+def run_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process."""
+    command = [sys.executable, "-m", "residua", *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=100, check=False, env=ENVIRONMENT
     )

@@ -1,4 +1,4 @@
-"""Everything that reads what a stranger may have made: bytes in, and UserError or nothing out."""
+"""Everything that reads untrusted files: each target takes bytes, and allows only `UserError`."""
 
 import atexit
 import functools
@@ -6,9 +6,11 @@ import hashlib
 import json
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
@@ -17,13 +19,18 @@ from residua.data import archive, download
 from residua.errors import UserError
 from residua.recipes.loading import parse_recipe, resolve
 from residua.recipes.recipe import Recipe
-from residua.runs import artifacts as artifacts
+from residua.runs.artifacts import load_filters, load_predictions, load_samples
+from residua.runs.checkpoint import tensor_digest
+from residua.runs.model_file import load_model, save_model
+from residua.runs.records import EpochRecord
 from residua.runs.run import Run
-from residua.training.session import build_training
-from residua.training.state import TrainingState, _digest
+from residua.training.epoch import model_info
+from residua.training.recovery import load_checkpoint
+from residua.training.session import TrainingSession, build_training
+from residua.training.state import TrainingState
 
-HOME = Path(tempfile.mkdtemp(prefix="residua-fuzz-"))
-atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+DIRECTORY = Path(tempfile.mkdtemp(prefix="residua-fuzz-"))
+atexit.register(shutil.rmtree, DIRECTORY, ignore_errors=True)
 TINY = {
     "name": "tiny",
     "data": {"kind": "shapes100", "train": 20, "test": 10},
@@ -41,18 +48,52 @@ TINY = {
     "batch_size": 10,
     "device": "cpu",
 }
+RECORD = EpochRecord(
+    epoch=1, step=4, train_loss=4.0, train_accuracy=10.0, lr=0.1, grad_norm=1.0, seconds=2.0,
+    images_per_second=1500.0, test_loss=1.0, test_accuracy=3.0, test_top5=9.0,
+    grad_norms={"stem": 1.0},
+)  # fmt: skip
 
 
 @functools.cache
-def state() -> TrainingState:
-    return build_training(parse_recipe(TINY))[1]
+def training() -> tuple[TrainingSession, TrainingState]:
+    return build_training(parse_recipe(TINY))
 
 
 @functools.cache
 def run() -> Run:
-    made = Run.create(HOME / "run")
-    made.record("recipe.json", TINY)
-    return made
+    """A run with a model."""
+    created, (session, state) = Run.create(DIRECTORY / "run"), training()
+    created.write_recipe(session.recipe)
+    save_model(created, state.network, model_info(session, RECORD, {}))
+    return created
+
+
+def checkpoint_tensors(state: TrainingState) -> dict[str, Tensor]:
+    """Copies of everything that a checkpoint of this state contains."""
+    tensors = state.to_checkpoint().tensors
+    return {name: value.clone().contiguous() for name, value in tensors.items()}
+
+
+def signed_checkpoint(tensors: dict[str, Tensor], metadata: str) -> bytes:
+    """A checkpoint of any contents whose checksum is right: anyone can make one."""
+    return save(tensors, {"state": metadata, "sha256": tensor_digest(tensors, metadata)})
+
+
+def signed_model(tensors: dict[str, Tensor], info: dict[str, Any]) -> tuple[bytes, bytes]:
+    """model.safetensors and model.json of any contents whose checksum is right."""
+    text = json.dumps(info | {"sha256": ""}, sort_keys=True)
+    signed = info | {"sha256": tensor_digest(tensors, text)}
+    return save(tensors, {"format": "pt"}), json.dumps(signed).encode()
+
+
+@contextmanager
+def replaced(path: Path, content: bytes) -> Iterator[None]:
+    """A file with another content, for a moment."""
+    original = path.read_bytes() if path.exists() else b""
+    path.write_bytes(content)
+    yield
+    path.write_bytes(original)
 
 
 def tree(content: object) -> None:
@@ -64,8 +105,8 @@ def tree(content: object) -> None:
 
 
 def recipe_file(content: bytes, suffix: str) -> None:
-    """A file that is given as a recipe."""
-    path = HOME / f"recipe{suffix}"
+    """A recipe file."""
+    path = DIRECTORY / f"recipe{suffix}"
     path.write_bytes(content)
     with suppress(UserError):
         assert isinstance(resolve(str(path)), Recipe)
@@ -83,34 +124,33 @@ def json_recipe(content: bytes) -> None:
     recipe_file(content, ".json")
 
 
-def words(*given: str) -> None:
-    """Overrides, as typed."""
+def overrides(*words: str) -> None:
+    """Overrides as typed on the command line."""
     with suppress(UserError):
-        assert isinstance(resolve("quickstart", given), Recipe)
+        assert isinstance(resolve("quickstart", words), Recipe)
 
 
-def member(content: bytes) -> None:
+def archive_file(content: bytes) -> None:
     """A file of an archive, as if it had the right MD5."""
-    folder = HOME / archive.CIFAR100.folder
-    folder.mkdir(exist_ok=True)
-    known = hashlib.md5(content).hexdigest()
-    for each in archive.CIFAR100.files:
-        (folder / each.name).write_bytes(content)
-    same = [archive.ArchiveFile(each.name, known) for each in archive.CIFAR100.files]
-    made = replace(archive.CIFAR100, train=(same[0],), test=same[1], meta=same[2])
+    directory = DIRECTORY / archive.CIFAR100.folder
+    directory.mkdir(exist_ok=True)
+    md5 = hashlib.md5(content).hexdigest()
+    for file in archive.CIFAR100.files:
+        (directory / file.name).write_bytes(content)
+    train, test, meta = [archive.ArchiveFile(file.name, md5) for file in archive.CIFAR100.files]
     with suppress(UserError):
-        archive.load(made, HOME)
+        archive.load(replace(archive.CIFAR100, train=(train,), test=test, meta=meta), DIRECTORY)
 
 
-def packed(content: bytes) -> None:
+def download_archive(content: bytes) -> None:
     """A downloaded archive, as if it had the right MD5; nothing is written beside its folder."""
-    folder = HOME / "unpacked/inside"
-    folder.mkdir(parents=True, exist_ok=True)
-    (HOME / "packed").write_bytes(content)
+    directory = DIRECTORY / "extracted/inside"
+    directory.mkdir(parents=True, exist_ok=True)
+    (DIRECTORY / "downloaded").write_bytes(content)
     with suppress(UserError):
-        download._extract(archive.CIFAR100, HOME / "packed", folder)
-    assert [each.name for each in folder.parent.iterdir()] == ["inside"]
-    assert not list(folder.iterdir())
+        download._extract(archive.CIFAR100, DIRECTORY / "downloaded", directory)
+    assert [path.name for path in directory.parent.iterdir()] == ["inside"]
+    assert not list(directory.iterdir())
 
 
 def log(content: bytes) -> None:
@@ -121,37 +161,64 @@ def log(content: bytes) -> None:
             assert 0 <= record.train_accuracy <= 100
 
 
-def facts(content: bytes) -> None:
+def json_files(content: bytes) -> None:
     """The other JSON files of a run."""
-    for name in ("recipe.json", "environment.json", "data.json", "result.json"):
-        (run().path / name).write_bytes(content)
-    for name in ("recipe", "environment", "provenance", "result"):
-        with suppress(UserError):
+    for name in ("recipe", "environment", "data", "result"):
+        with replaced(run().path / f"{name}.json", content), suppress(UserError):
             getattr(run(), name)
 
 
 def checkpoint(content: bytes) -> None:
-    """A checkpoint: what loads is what was saved, else nothing changes."""
-    path = HOME / "checkpoint.safetensors"
+    """A checkpoint: what it contains is loaded completely, or nothing changes."""
+    path = DIRECTORY / "checkpoint.safetensors"
     path.write_bytes(content)
+    _, state = training()
     with suppress(UserError):
-        state().load(path)
-        assert all(value.isfinite().all() for _, value in state()._tensors())
+        load_checkpoint(state, path)
+        tensors = state.to_checkpoint().tensors
+        assert all(value.isfinite().all() for value in tensors.values())
 
 
-def signed(tensors: dict[str, Tensor], rest: str) -> bytes:
-    """A checkpoint of these contents whose checksum is right: anyone can make one."""
-    return save(tensors, {"state": rest, "sha256": _digest(tensors, rest)})
+def model(weights: bytes, description: bytes) -> None:
+    """A saved model."""
+    directory = run().path
+    with (
+        replaced(directory / "model.safetensors", weights),
+        replaced(directory / "model.json", description),
+        suppress(UserError),
+    ):
+        network, info = load_model(directory)
+        assert network.network.head[-1].out_features == len(info.classes)
 
 
-def proof(content: bytes) -> None:
-    """Evidence of a run."""
+def model_weights(content: bytes) -> None:
+    model(content, (run().path / "model.json").read_bytes())
+
+
+def model_description(content: bytes) -> None:
+    model((run().path / "model.safetensors").read_bytes(), content)
+
+
+def artifacts(content: bytes) -> None:
+    """The artifacts of a run."""
     for name in ("samples", "predictions", "filters"):
-        (run().artifacts / f"{name}.safetensors").write_bytes(content)
-    for read in (artifacts.samples, artifacts.predictions, artifacts.filters):
+        (run().artifact_dir / f"{name}.safetensors").write_bytes(content)
+    for load in (load_samples, load_predictions, load_filters):
         with suppress(UserError):
-            read(run())
+            load(run())
 
 
-BYTES = (yaml, toml, json_recipe, member, packed, log, facts, checkpoint, proof)
-"""Those that a fuzzer can be let loose on."""
+BYTES = (
+    yaml,
+    toml,
+    json_recipe,
+    archive_file,
+    download_archive,
+    log,
+    json_files,
+    checkpoint,
+    model_weights,
+    model_description,
+    artifacts,
+)
+"""Targets for a fuzzer of bytes."""

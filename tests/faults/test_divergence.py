@@ -1,6 +1,5 @@
-"""Losses that are no numbers, gradients that overflow, devices that are full, stops at any time."""
+"""Losses that are not finite, overflowing gradients, full devices, and stops at any time."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,14 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 from equal_runs import assert_equal_runs
-from test_training import EVERYTHING, SHARP
+from feature_sets import EVERYTHING, SHARP
 from torch import Tensor, nn
 
 from residua.devices import error_advice
 from residua.errors import UserError
 from residua.recipes.recipe import Recipe
+from residua.runs.checkpoint import Checkpoint
 from residua.runs.run import Run
 from residua.schedules import TrainingProgress
+from residua.training.distributed import World
 from residua.training.events import (
     EpochFinished,
     Finished,
@@ -25,104 +26,106 @@ from residua.training.events import (
     StepFinished,
     Stopped,
 )
-from residua.training.loop import resume, step, train
+from residua.training.loop import fit, resume, step, train
+from residua.training.metrics import EpochTotals
 from residua.training.session import TrainingSession, build_training
-from residua.training.state import TrainingState, read
+from residua.training.state import TrainingState
 
 Tiny = Callable[..., Recipe]
-LATE = {
+Complete = Callable[[Recipe], Path]
+DIVERGING = {
     "optimizer__lr": {"kind": "phases", "boundaries": [2], "values": [0.1, 1e20]},
     "on_divergence": {"kind": "roll_back", "factor": 1e-11, "max_rollbacks": 2},
     "epochs": 4,
 }
-"""Diverges in epoch 3, with a rate of 1e20, and after one roll back, with 1e9; then 0.01."""
+"""Diverges in epoch 3 at a learning rate of 1e20, and of 1e9 after a rollback; not at 0.01."""
 
 
 def nth_call(number: int) -> Callable[[TrainingProgress], bool]:
-    """True at its n-th call, whatever the clock says: steps are taken twice after a roll back."""
+    """True at its n-th call, whatever the step is: steps are taken twice after a rollback."""
     calls = iter(range(1, 10_000))
     return lambda _: next(calls) == number
 
 
-def test_a_loss_that_is_not_finite_stops_the_training(tiny: Tiny, tmp_path: Path) -> None:
+def test_loss_that_is_not_finite_stops_the_training(tiny: Tiny, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    rates = {"kind": "phases", "boundaries": [1], "values": [0.1, 1e20]}
+    lr = {"kind": "phases", "boundaries": [1], "values": [0.1, 1e20]}
     with pytest.raises(UserError, match=r"not finite in epoch 2: lower .* roll_back"):
-        list(train(tiny(optimizer__lr=rates), run))
+        list(train(tiny(optimizer__lr=lr), run))
     assert [record.epoch for record in Run.open(run).log] == [1]
-    assert Run.open(run).step == 4
+    assert Run.open(run).checkpoints[-1].name == "step-00000004.safetensors"
     with pytest.raises(UserError, match="not finite in epoch 2"):
         list(resume(run))
 
 
-def test_a_training_rolls_back_and_goes_on_with_a_lower_rate(tiny: Tiny, tmp_path: Path) -> None:
-    events = list(train(tiny(**LATE), tmp_path / "run"))
-    backs = [event for event in events if isinstance(event, RolledBack)]
-    assert [(each.step, each.lr_scale) for each in backs] == [
+def test_training_rolls_back_and_continues_with_a_lower_learning_rate(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    events = list(train(tiny(**DIVERGING), tmp_path / "run"))
+    rollbacks = [event for event in events if isinstance(event, RolledBack)]
+    assert [(event.step, event.lr_scale) for event in rollbacks] == [
         (8, 1e-11),
         (8, pytest.approx(1e-22)),
     ]
-    assert "not finite in epoch 3" in backs[0].reason
+    assert "not finite in epoch 3" in rollbacks[0].reason
     log = Run.open(tmp_path / "run").log
-    assert [record.get("rollbacks", 0) for record in log] == [0, 0, 2, 2]
+    assert [record.rollbacks for record in log] == [0, 0, 2, 2]
     assert [record.lr for record in log] == [0.1, 0.1, pytest.approx(0.01), pytest.approx(0.01)]
     assert isinstance(events[-1], Finished)
-    assert events[-1].result["rollbacks"] == 2
+    assert events[-1].result.rollbacks == 2
 
 
-def test_a_training_that_diverges_at_once_goes_back_to_its_first_weights(
-    tiny: Tiny, tmp_path: Path
+def test_training_that_diverges_at_once_rolls_back_to_its_initial_weights(
+    tiny: Tiny, complete_run: Complete, tmp_path: Path
 ) -> None:
-    wild = {"optimizer__lr": 2.0**70, "on_divergence": {"kind": "roll_back", "factor": 2.0**-73}}
-    *_, end = train(tiny(**wild), tmp_path / "run")
-    assert isinstance(end, Finished)
-    list(train(tiny(optimizer__lr=0.125), tmp_path / "calm"))
-    log, calm = (Run.open(tmp_path / name).log for name in ("run", "calm"))
-    assert [each["train_loss"] for each in log] == [each["train_loss"] for each in calm]
+    on_divergence = {"kind": "roll_back", "factor": 2.0**-73}
+    run = fit(tiny(optimizer__lr=2.0**70, on_divergence=on_divergence), tmp_path / "run")
+    expected = Run.open(complete_run(tiny(optimizer__lr=0.125)))
+    losses = [[record.train_loss for record in each.log] for each in (run, expected)]
+    assert losses[0] == losses[1]
 
 
 @pytest.mark.parametrize("stops", [(5,), (10,), (13, 3), (17,), (2, 9, 4, 3)], ids=str)
 @pytest.mark.parametrize("changes", [{}, {"save_every": 3, "evaluate_every": 4}], ids=["", "rare"])
-def test_resumption_is_exact_through_roll_backs(
-    tiny: Tiny, tmp_path: Path, stops: tuple[int, ...], changes: dict
+def test_resumption_is_exact_through_rollbacks(
+    tiny: Tiny, complete_run: Complete, tmp_path: Path, stops: tuple[int, ...], changes: dict
 ) -> None:
-    """Stopped before, within and after a divergence, the training goes the same way."""
-    recipe = tiny(**LATE, **changes)
-    list(train(recipe, tmp_path / "whole"))
-    *_, end = train(recipe, tmp_path / "parts", nth_call(stops[0]))
+    """Stopped before, within and after a divergence, the training takes the same course."""
+    recipe, run = tiny(**DIVERGING, **changes), tmp_path / "run"
+    *_, end = train(recipe, run, nth_call(stops[0]))
     assert isinstance(end, Stopped)
     for stop in stops[1:]:
-        *_, end = resume(tmp_path / "parts", nth_call(stop))
+        *_, end = resume(run, nth_call(stop))
         assert isinstance(end, Stopped)
-    *_, end = resume(tmp_path / "parts")
+    *_, end = resume(run)
     assert isinstance(end, Finished)
-    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+    assert_equal_runs(complete_run(recipe), run)
 
 
-def test_a_training_rolls_back_no_more_often_than_its_recipe_says(
+def test_training_rolls_back_no_more_often_than_its_recipe_allows(
     tiny: Tiny, tmp_path: Path
 ) -> None:
-    stubborn = LATE | {"on_divergence": {"kind": "roll_back", "factor": 0.9, "max_rollbacks": 2}}
-    with pytest.raises(UserError, match="not finite in epoch 3, after going back 2 times"):
-        list(train(tiny(**stubborn), tmp_path / "run"))
+    on_divergence = {"kind": "roll_back", "factor": 0.9, "max_rollbacks": 2}
+    with pytest.raises(UserError, match="not finite in epoch 3, after 2 rollbacks"):
+        list(train(tiny(**DIVERGING | {"on_divergence": on_divergence}), tmp_path / "run"))
     assert len(Run.open(tmp_path / "run").log) == 2
 
 
-def test_a_damaged_checkpoint_is_not_rolled_back_to(tiny: Tiny, tmp_path: Path) -> None:
-    run, seen = tmp_path / "run", []
-    with pytest.warns(UserWarning, match=r"step-00000008.* is damaged.*before it is"):  # noqa: PT031
-        for event in train(tiny(**LATE), run):
-            if isinstance(event, StepFinished) and event.step == 9 and not seen:
+def test_damaged_checkpoint_is_skipped_by_a_rollback(tiny: Tiny, tmp_path: Path) -> None:
+    run, steps = tmp_path / "run", []
+    with pytest.warns(UserWarning, match=r"step-00000008.* is damaged.*using the"):  # noqa: PT031
+        for event in train(tiny(**DIVERGING), run):
+            if isinstance(event, StepFinished) and event.step == 9 and not steps:
                 (run / "checkpoints/step-00000008.safetensors").write_bytes(b"")
             if isinstance(event, RolledBack):
-                seen.append(event.step)
-    assert seen == [4, 8]
+                steps.append(event.step)
+    assert steps == [4, 8]
 
 
-def test_a_divergence_is_found_within_a_long_epoch(
+def test_divergence_is_noticed_within_a_long_epoch(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "WATCHED", 3)
+    monkeypatch.setattr("residua.training.loop.FINITE_CHECK_EVERY", 3)
     steps = []
     with pytest.raises(UserError, match="not finite in epoch 1"):  # noqa: PT012
         for event in train(tiny(optimizer__lr=1e20, batch_size=20), tmp_path / "run"):
@@ -132,164 +135,172 @@ def test_a_divergence_is_found_within_a_long_epoch(
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("spoil", "message"),
     [
         (lambda state: next(state.network.parameters()).fill_(float("inf")), "a weight is not"),
-        (lambda state: state.tally[3].fill_(float("inf")), "the gradient is not"),
-        (lambda state: state.tally[0].fill_(float("nan")), "the loss is not"),
+        (lambda state: state.metrics.totals[3].fill_(float("inf")), "the gradient is not"),
+        (lambda state: state.metrics.totals[0].fill_(float("nan")), "the loss is not"),
     ],
 )
-def test_what_is_not_finite_at_an_epochs_end_is_never_saved(
-    what: Callable[[TrainingState], object],
-    said: str,
+def test_state_that_is_not_finite_at_the_end_of_an_epoch_is_never_saved(
+    spoil: Callable[[TrainingState], object],
+    message: str,
     tiny: Tiny,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def taken(session: TrainingSession, state: TrainingState) -> Tensor:
+    def spoiling_step(session: TrainingSession, state: TrainingState) -> Tensor:
         loss = step(session, state)
         with torch.no_grad():
             if state.step == 8:
-                what(state)
+                spoil(state)
         return loss
 
-    monkeypatch.setattr(training, "step", taken)
-    with pytest.raises(UserError, match=f"{said} finite .*epoch 2"):
+    monkeypatch.setattr("residua.training.loop.step", spoiling_step)
+    with pytest.raises(UserError, match=f"{message} finite .*epoch 2"):
         list(train(tiny(evaluate_every=3), tmp_path / "run"))
-    assert Run.open(tmp_path / "run").step == 4
+    assert Run.open(tmp_path / "run").checkpoints[-1].name == "step-00000004.safetensors"
 
 
-def test_an_evaluation_whose_loss_is_not_finite_is_a_divergence(
+def test_evaluation_whose_loss_is_not_finite_is_a_divergence(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = TrainingSession.evaluate
+    original = TrainingSession.evaluate
 
-    def nowhere(self: TrainingSession, *words: object) -> object:
-        return replace(plain(self, *words), loss=float("nan"))
+    def evaluate(self: TrainingSession, *arguments: object) -> object:
+        return replace(original(self, *arguments), loss=float("nan"))
 
-    monkeypatch.setattr(TrainingSession, "evaluate", nowhere)
+    monkeypatch.setattr(TrainingSession, "evaluate", evaluate)
     with pytest.raises(UserError, match="the loss on the test set is not finite in epoch 1"):
         list(train(tiny(), tmp_path / "run"))
+    assert not list((tmp_path / "run").glob("model*")), "nor is its network saved"
 
 
 @contextmanager
-def scaled(by: float, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    plain = torch.amp.GradScaler
+def initial_loss_scale(scale: float, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    original = torch.amp.GradScaler
     monkeypatch.setattr(
-        torch.amp, "GradScaler", lambda device, enabled: plain(device, by, enabled=enabled)
+        torch.amp, "GradScaler", lambda device, enabled: original(device, scale, enabled=enabled)
     )
     yield
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize("kind", ["sgd", "muon"])
-def test_gradients_that_overflow_in_float16_are_left_out_and_no_divergence(
+@pytest.mark.parametrize("kind", ["sgd", "muon", "adamw"])
+def test_steps_that_overflow_in_float16_are_skipped_and_no_divergence(
     kind: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny(precision="float16", optimizer={"kind": kind}, max_grad_norm=1.0)
-    with scaled(2.0**127, monkeypatch):
+    with initial_loss_scale(2.0**127, monkeypatch):
         session, state = build_training(recipe)
         before = {name: value.clone() for name, value in state.network.named_parameters()}
         step(session, state)
         assert state.skipped_steps == 1, "this scale overflows"
         for name, value in state.network.named_parameters():
             assert torch.equal(value, before[name]), name
-        assert not state.optimizer.state, "no momentum of a step that was not taken"
-    with scaled(2.0**19, monkeypatch):
-        *_, end = train(recipe, tmp_path / "run")
-    assert isinstance(end, Finished)
-    log = Run.open(tmp_path / "run").log
-    assert log[-1]["train_loss"] < log[0]["train_loss"]
-    _, rest = read(Run.open(tmp_path / "run").checkpoints[-1])
-    assert json.loads(rest)["scaler"]["scale"] < 2.0**19, "something overflowed on the way"
+        assert not state.optimizer.state, "a skipped step leaves no momentum"
+    with initial_loss_scale(2.0**19, monkeypatch):
+        run = fit(recipe, tmp_path / "run")
+    assert run.log[-1].train_loss < run.log[0].train_loss
+    scaler = Checkpoint.load(run.checkpoints[-1]).metadata.scaler
+    assert scaler["scale"] < 2.0**19, "some steps overflowed"
 
 
-def test_an_epoch_that_overflows_whole_is_warned_of(
+def test_epoch_whose_steps_all_overflow_is_a_warning(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
-        scaled(2.0**127, monkeypatch),
+        initial_loss_scale(2.0**127, monkeypatch),
         pytest.warns(UserWarning, match="epoch 1: every step overflowed in float16"),
     ):
-        list(train(tiny(precision="float16", epochs=1), tmp_path / "run"))
-    assert "overflowed" in Run.open(tmp_path / "run").log[0]["gradient_warning"]
+        run = fit(tiny(precision="float16", epochs=1), tmp_path / "run")
+    assert "overflowed" in (run.log[0].gradient_warning or "")
 
 
-def test_steps_left_out_do_not_count_in_the_mean_gradient(tiny: Tiny, tmp_path: Path) -> None:
+def test_skipped_steps_do_not_count_in_the_mean_gradient(tiny: Tiny) -> None:
     _, state = build_training(tiny(precision="float16"))
     one = torch.tensor(1.0)
-    state.count(one, one, 10, torch.tensor([3.0, 4.0, 0.0, 0.0]))
-    state.count(one, one, 10, torch.tensor([float("inf"), 4.0, 0.0, 0.0]))
-    state.count(one, one, 10, torch.tensor([float("nan"), 4.0, 0.0, 0.0]))
-    assert state.tally.tolist() == [30, 3, 30, 5, 1, 3, 4, 0, 0]
+    for first in (3.0, float("inf"), float("nan")):
+        state.add_step(one, one, 10, torch.tensor([first, 4.0, 0.0, 0.0]))
+    norms = {"stem": 3, "stage1": 4, "stage2": 0, "head": 0}
+    assert state.metrics.read(World()) == EpochTotals(30, 3, 30, 5, 1, norms)
     assert state.skipped_steps == 2
 
 
-def test_float16_that_overflows_at_any_scale_is_a_divergence(
+def test_skipped_steps_are_saved(tiny: Tiny) -> None:
+    _, state = build_training(tiny(precision="float16"))
+    state.skipped_steps = 3
+    checkpoint = state.to_checkpoint()
+    state.skipped_steps = 0
+    state.load(checkpoint)
+    assert state.skipped_steps == 3
+
+
+def test_overflow_in_float16_at_any_scale_is_a_divergence(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
-        scaled(2.0**-15, monkeypatch),
+        initial_loss_scale(2.0**-15, monkeypatch),
         pytest.raises(UserError, match="gradient is not finite in epoch 1, however it is scaled"),
     ):
         list(train(tiny(precision="float16"), tmp_path / "run"))
 
 
-def test_a_full_device_names_what_helps(
+def test_error_of_a_full_device_suggests_gradient_accumulation(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> Tensor:
+    def out_of_memory(*_: object) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
-    monkeypatch.setattr(TrainingSession, "run", full)
+    monkeypatch.setattr(TrainingSession, "forward_amp", out_of_memory)
     with pytest.raises(
         UserError, match="step 1: the device is out of memory: `--gradient-accumulation 2`"
     ):
         list(train(tiny(), tmp_path / "run"))
-    with pytest.raises(RuntimeError) as real:
+    with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
-    assert "out of memory" in str(error_advice(real.value))
+    assert "out of memory" in str(error_advice(caught.value))
     assert error_advice(RuntimeError("shapes do not match")) is None
 
 
-def without_statistics(network: nn.Module) -> None:
-    """Batch normalisation by its running statistics: the one layer that sees its batch."""
+def use_running_statistics(network: nn.Module) -> None:
+    """Batch normalization is the one layer whose output depends on the rest of its batch."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
 
 
-@pytest.mark.parametrize("parts", [2, 5, 64])
-def test_accumulated_gradients_are_those_of_the_whole_batch(parts: int, tiny: Tiny) -> None:
-    """But for batch normalisation, which sees each part alone; and 64 = 13 + 13 + 13 + 13 + 12."""
+@pytest.mark.parametrize("chunks", [2, 5, 64])
+def test_accumulated_gradients_equal_those_of_the_whole_batch(chunks: int, tiny: Tiny) -> None:
+    """Apart from batch normalization, which sees each chunk alone; 64 = 13 + 13 + 13 + 13 + 12."""
     outcomes = []
-    for gradient_accumulation in (1, parts):
+    for gradient_accumulation in (1, chunks):
         recipe = tiny(
             gradient_accumulation=gradient_accumulation,
             loss__label_smoothing=0.1,
             max_grad_norm=1.0,
         )
         session, state = build_training(recipe)
-        without_statistics(state.network)
+        use_running_statistics(state.network)
         losses = [float(step(session, state)) for _ in range(5)]
-        outcomes.append((losses, state.tally, list(state.network.parameters())))
-    (losses, tally, weights), (theirs, other, others) = outcomes
-    assert losses == pytest.approx(theirs, rel=1e-5)
-    torch.testing.assert_close(tally, other, rtol=1e-4, atol=1e-4)
-    for one, two in zip(weights, others, strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-3, atol=2e-5)
+        outcomes.append((losses, state.metrics.totals, list(state.network.parameters())))
+    (losses, totals, weights), (whole_losses, whole_totals, whole_weights) = outcomes
+    assert losses == pytest.approx(whole_losses, rel=1e-5)
+    torch.testing.assert_close(totals, whole_totals, rtol=1e-4, atol=1e-4)
+    for weight, whole in zip(weights, whole_weights, strict=True):
+        torch.testing.assert_close(weight, whole, rtol=1e-3, atol=2e-5)
 
 
-def test_accumulation_takes_parts_through_the_network(
+def test_gradient_accumulation_splits_batches_into_chunks(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes, plain = [], TrainingSession.run
+    sizes, original = [], TrainingSession.forward_amp
 
-    def noted(self: TrainingSession, images: Tensor) -> Tensor:
+    def forward_amp(self: TrainingSession, state: TrainingState, images: Tensor) -> Tensor:
         sizes.append(len(images))
-        return plain(self, images)
+        return original(self, state, images)
 
-    monkeypatch.setattr(TrainingSession, "run", noted)
+    monkeypatch.setattr(TrainingSession, "forward_amp", forward_amp)
     session, state = build_training(tiny(gradient_accumulation=5))
     step(session, state)
     assert sizes == [13, 13, 13, 13, 12]
@@ -297,49 +308,38 @@ def test_accumulation_takes_parts_through_the_network(
 
 @pytest.mark.parametrize("changes", [{}, EVERYTHING, SHARP], ids=["plain", "everything", "sharp"])
 @pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_a_stop_breaks_off_an_evaluation_and_resumption_is_exact(
-    epoch: int, changes: dict, tiny: Tiny, tmp_path: Path
+def test_stop_interrupts_an_evaluation_and_resumption_is_exact(
+    epoch: int, changes: dict, tiny: Tiny, complete_run: Complete, tmp_path: Path
 ) -> None:
-    """Also that of the end, when the holdout has chosen and the test set is opened."""
-    recipe = tiny(**changes)
-    list(train(recipe, tmp_path / "whole"))
-    asked, taken = [], []
-    per_epoch = 0
-    for event in train(recipe, tmp_path / "parts", lambda _: bool(asked)):
+    recipe, run = tiny(**changes), tmp_path / "run"
+    stops, events, last = [], [], 0
+    for event in train(recipe, run, lambda _: bool(stops)):
         if isinstance(event, Started):
-            per_epoch = event.session.sampler.steps_per_epoch
-        if isinstance(event, StepFinished) and event.step == epoch * per_epoch:
-            asked.append("in the evaluation that follows")
-        taken.append(event)
-    assert taken[-1] == Stopped(epoch * per_epoch)
-    assert sum(isinstance(event, EpochFinished) for event in taken) == epoch - 1
-    *_, end = resume(tmp_path / "parts")
+            last = epoch * event.steps_per_epoch
+        if isinstance(event, StepFinished) and event.step == last:
+            stops.append("in the evaluation that follows")
+        events.append(event)
+    assert events[-1] == Stopped(last)
+    assert sum(isinstance(event, EpochFinished) for event in events) == epoch - 1
+    *_, end = resume(run)
     assert isinstance(end, Finished)
-    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+    assert_equal_runs(complete_run(recipe), run)
 
 
-def test_a_stop_breaks_off_the_last_evaluations(tiny: Tiny, tmp_path: Path) -> None:
-    recipe = tiny(data__holdout=40, epochs=2)
-    list(train(recipe, tmp_path / "whole"))
-    asked = []
-    for event in train(recipe, tmp_path / "parts", lambda _: bool(asked)):
+def test_stop_interrupts_the_final_evaluations(
+    tiny: Tiny, complete_run: Complete, tmp_path: Path
+) -> None:
+    recipe, run, stops = tiny(data__holdout=40, epochs=2), tmp_path / "run", []
+    for event in train(recipe, run, lambda _: bool(stops)):
         if isinstance(event, EpochFinished) and event.record.epoch == 2:
-            asked.append("while the test set is evaluated")
+            stops.append("while the test set is evaluated")
     assert event == Stopped(6)
-    assert Run.open(tmp_path / "parts").result is None
-    list(resume(tmp_path / "parts"))
-    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+    assert Run.open(run).result is None
+    list(resume(run))
+    assert_equal_runs(complete_run(recipe), run)
 
 
-def test_an_end_after_an_epoch_comes_with_its_evaluation(tiny: Tiny, tmp_path: Path) -> None:
-    list(train(tiny(), tmp_path / "run", lambda progress: progress.epoch >= 2))
-    assert "test_accuracy" in Run.open(tmp_path / "run").log[1]
-
-
-def test_steps_left_out_are_remembered(tiny: Tiny, tmp_path: Path) -> None:
-    _, state = build_training(tiny(precision="float16"))
-    state.skipped_steps = 3
-    state.save(tmp_path / "x")
-    state.skipped_steps = 0
-    state.load(tmp_path / "x")
-    assert state.skipped_steps == 3
+def test_stop_after_an_epoch_includes_its_evaluation(tiny: Tiny, tmp_path: Path) -> None:
+    run = fit(tiny(), tmp_path / "run", lambda progress: progress.epoch >= 2)
+    assert len(run.log) == 2
+    assert run.log[1].evaluation is not None

@@ -1,35 +1,41 @@
-"""What strangers hand over: refused in one line, nothing executed, nothing written outside."""
+"""Untrusted files are refused in one line: nothing is executed, nothing is written elsewhere."""
 
 import ast
 import json
 import os
 import pickle
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from processes import residua
-from safetensors.torch import save
-from targets import signed
+from processes import run_cli
+from safetensors.torch import load, save
+from targets import checkpoint_tensors, signed_checkpoint, signed_model
 
-import residua as package
+import residua
 from residua import files
 from residua.cli import main
 from residua.errors import UserError
 from residua.recipes.loading import parse_recipe, resolve
 from residua.recipes.recipe import Recipe
+from residua.reports import write_report
+from residua.runs.checkpoint import CorruptCheckpoint
+from residua.runs.model_file import load_model
 from residua.runs.run import Run
-from residua.training.loop import resume, train
+from residua.training.loop import resume, step, train
+from residua.training.recovery import load_checkpoint
 from residua.training.session import build_training
-from residua.training.state import CorruptCheckpoint, TrainingState
+from residua.training.state import TrainingState
 
 Tiny = Callable[..., Recipe]
+Complete = Callable[[Recipe], Path]
 
 
 class Evil:
-    """Pickled, it makes a file when it is loaded."""
+    """Unpickling it makes a directory."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -43,7 +49,7 @@ def marker(tmp_path: Path) -> Path:
     return tmp_path / "executed"
 
 
-def foreign(marker: Path) -> dict[str, str]:
+def foreign_recipes(marker: Path) -> dict[str, str]:
     call = f"!!python/object/apply:os.mkdir ['{marker}']"
     return {
         "a.yaml": call,
@@ -55,15 +61,15 @@ def foreign(marker: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("name", foreign(Path()))
-def test_a_recipe_that_names_a_foreign_class_is_refused(
+@pytest.mark.parametrize("name", foreign_recipes(Path()))
+def test_recipe_that_names_a_foreign_class_is_refused(
     name: str, marker: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / name).write_text(foreign(marker)[name])
+    (tmp_path / name).write_text(foreign_recipes(marker)[name])
     with pytest.raises(UserError):
         resolve(str(tmp_path / name))
     with pytest.raises(UserError):
-        resolve("quickstart", ["--optimizer", foreign(marker)["a.yaml"]])
+        resolve("quickstart", ["--optimizer", foreign_recipes(marker)["a.yaml"]])
     assert not marker.exists()
 
 
@@ -81,12 +87,12 @@ BOMB = "a: &a [x, x]\n" + "".join(
         ("deep.json", "[" * 50_000),
         ("deep.toml", "x = " + "[" * 50_000),
         ("nested.json", '{"a":' * 60 + "1" + "}" * 60),
-        ("large.json", '{"a": "' + "x" * files.LARGEST + '"}'),
+        ("large.json", '{"a": "' + "x" * files.MAX_TEXT_BYTES + '"}'),
         ("digits.yaml", "epochs: " + "9" * 5000),
         ("date.yaml", "epochs: 2024-99-99"),
     ],
 )
-def test_a_recipe_that_grows_when_read_is_refused_at_once(
+def test_recipe_that_expands_when_read_is_refused_at_once(
     name: str, content: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text(content)
@@ -97,7 +103,7 @@ def test_a_recipe_that_grows_when_read_is_refused_at_once(
 
 
 @pytest.mark.parametrize("name", ["../evil", "..", "/etc", "a/../b", "a\0b", "", ".hidden", "a\nb"])
-def test_a_name_is_no_path(name: str, tiny: Tiny, tmp_path: Path) -> None:
+def test_name_cannot_be_a_path(name: str, tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name: "):
         parse_recipe({"name": name})
     run = tmp_path / "run"
@@ -115,15 +121,17 @@ LINKS = {
     "checkpoints": "folder",
     "report": "folder",
     "artifacts": "folder",
+    "model.json": "file",
+    ".model.safetensors.partial": "file",
     "report/figures": "folder",
     "report/report.html": "file",
     "checkpoints/.step-00000004.safetensors.partial": "file",
 }
 
 
-@pytest.mark.parametrize("place", LINKS)
-def test_a_run_with_links_is_refused_and_nothing_outside_is_written(
-    place: str, tiny: Tiny, tmp_path: Path
+@pytest.mark.parametrize("name", LINKS)
+def test_run_with_symbolic_links_is_refused_and_nothing_outside_is_written(
+    name: str, tiny: Tiny, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
     (outside / "folder").mkdir(parents=True)
@@ -131,23 +139,23 @@ def test_a_run_with_links_is_refused_and_nothing_outside_is_written(
     (outside / "file").write_text("precious")
     run = tmp_path / "run"
     list(train(tiny(), run, lambda progress: progress.step >= 2))
-    link = run / place
+    link = run / name
     if link.is_dir():
         link.rename(tmp_path / "away")
     link.unlink(missing_ok=True)
-    link.symlink_to(outside / LINKS[place])
+    link.symlink_to(outside / LINKS[name])
     for words in (["resume"], ["report"], ["evaluate", "--checkpoint", "last"], ["compare"]):
         with pytest.raises(SystemExit) as exit_:
             main([*words, str(run)])
         assert exit_.value.code == 2
-    found = {each.relative_to(outside).as_posix() for each in outside.rglob("*")}
-    assert found == {"folder", "folder/step-00000000.safetensors", "file"}
+    names = {path.relative_to(outside).as_posix() for path in outside.rglob("*")}
+    assert names == {"folder", "folder/step-00000000.safetensors", "file"}
     assert (outside / "file").read_text() == "precious"
     assert (outside / "folder/step-00000000.safetensors").read_text() == "precious"
 
 
 def test_files_are_never_written_through_links(tmp_path: Path) -> None:
-    """Also where a link was laid after the run was opened."""
+    """Not even where a link was made after the run was opened."""
     precious = tmp_path / "precious"
     precious.write_text("as it was")
     (tmp_path / "file").symlink_to(precious)
@@ -165,113 +173,237 @@ def state(tiny: Tiny) -> TrainingState:
     return build_training(tiny())[1]
 
 
-def contents(state: TrainingState) -> dict[str, torch.Tensor]:
-    return {name: value.clone().contiguous() for name, value in state._tensors()}
-
-
-def rest(**changes: object) -> str:
-    sound = {"step": 0, "seconds": 0.0, "rollbacks": 0, "history": [], "scaler": {}}
-    return json.dumps(sound | changes)
+def metadata(**changes: object) -> str:
+    """What a checkpoint of step 0 contains besides tensors."""
+    valid = {"step": 0, "seconds": 0.0, "optimizer": "SGD"}
+    return json.dumps(valid | changes)
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
-def test_a_pickle_that_calls_itself_a_checkpoint_is_not_loaded(
+def test_pickle_instead_of_a_checkpoint_is_not_loaded(
     protocol: int, state: TrainingState, marker: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "step-00000000.safetensors"
     path.write_bytes(pickle.dumps({"network": Evil(marker)}, protocol))
     with pytest.raises(CorruptCheckpoint):
-        state.load(path)
+        load_checkpoint(state, path)
     torch.save({"network": Evil(marker)}, path)
     with pytest.raises(CorruptCheckpoint):
-        state.load(path)
+        load_checkpoint(state, path)
     assert not marker.exists()
 
 
 def header(**tensors: object) -> bytes:
-    said = json.dumps(tensors).encode()
-    return len(said).to_bytes(8, "little") + said
+    content = json.dumps(tensors).encode()
+    return len(content).to_bytes(8, "little") + content
 
 
-def claim(shape: list[int], size: int) -> dict[str, object]:
+def entry(shape: list[int], size: int) -> dict[str, object]:
     return {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        header(a=claim([2**40], 2**42)),
-        header(a=claim([2**40], 4)) + bytes(4),
-        header(a=claim([2**62, 2**62], 4)) + bytes(4),
-        header(a=claim([-1], 4)) + bytes(4),
+        header(a=entry([2**40], 2**42)),
+        header(a=entry([2**40], 4)) + bytes(4),
+        header(a=entry([2**62, 2**62], 4)) + bytes(4),
+        header(a=entry([-1], 4)) + bytes(4),
         (2**62).to_bytes(8, "little") + b"{}",
-        header(a=claim([], 4), b=claim([], 4)) + bytes(4),
+        header(a=entry([], 4), b=entry([], 4)) + bytes(4),
     ],
 )
-def test_a_tensor_larger_than_its_file_is_refused(
+def test_tensor_larger_than_its_file_is_refused(
     content: bytes, state: TrainingState, tmp_path: Path
 ) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(CorruptCheckpoint):
-        state.load(tmp_path / "x")
+        load_checkpoint(state, tmp_path / "x")
 
 
-def test_an_oversized_checkpoint_is_refused_unread(state: TrainingState, tmp_path: Path) -> None:
-    """A terabyte of zeros takes no room on the disk, and would take all of the memory."""
-    path = tmp_path / "x"
-    path.write_bytes(header(a=claim([2**38], 2**40)))
-    os.truncate(path, path.stat().st_size + 2**40)
-    with pytest.raises(CorruptCheckpoint, match="more than"):
-        state.load(path)
-
-
-def test_checkpoints_with_a_right_checksum_and_wrong_contents_are_refused(
+def test_oversized_checkpoint_is_refused_without_reading_it(
     state: TrainingState, tmp_path: Path
 ) -> None:
-    """A checksum finds damage; whoever means harm makes a new one."""
-    sound = contents(state)
-    first = "network.stem.0.weight"
-    momentum = "optimizer.0.momentum_buffer"
-    for change in (
-        {first: torch.zeros(0)},
-        {first: torch.zeros(4, 3, 3, 0)},
-        {first: sound[first].double()},
-        {"network.more": torch.zeros(1)},
-        {momentum: torch.zeros(0)},
-        {momentum: torch.zeros(4, 3, 3, 3, dtype=torch.int64)},
-        {"optimizer.99.momentum_buffer": torch.zeros(1)},
-        {"optimizer.-1.momentum_buffer": sound[first].clone()},
-        {"optimizer.x": torch.zeros(1)},
-        {"tally": torch.zeros(1)},
-    ):
-        (tmp_path / "x").write_bytes(signed(sound | change, rest()))
+    """A sparse terabyte takes no room on the disk, and would take all of the memory."""
+    path = tmp_path / "x"
+    path.write_bytes(header(a=entry([2**38], 2**40)))
+    os.truncate(path, path.stat().st_size + 2**40)
+    with pytest.raises(CorruptCheckpoint, match="more than"):
+        load_checkpoint(state, path)
+
+
+FIRST = "network.stem.0.weight"
+MOMENTUM = "optimizer.0.momentum_buffer"
+WRONG_TENSORS = [
+    {FIRST: torch.zeros(0)},
+    {FIRST: torch.zeros(4, 3, 3, 0)},
+    {FIRST: torch.zeros(4, 3, 3, 3).double()},
+    {FIRST: None},
+    {"network.more": torch.zeros(1)},
+    {MOMENTUM: torch.zeros(0)},
+    {MOMENTUM: torch.zeros(4, 3, 3, 3, dtype=torch.int64)},
+    {"optimizer.0.more": torch.zeros(4, 3, 3, 3)},
+    {"optimizer.99.momentum_buffer": torch.zeros(1)},
+    {"optimizer.-1.momentum_buffer": torch.zeros(4, 3, 3, 3)},
+    {"optimizer.x": torch.zeros(1)},
+    {"metrics": torch.zeros(1)},
+]
+"""Changes of a valid checkpoint's tensors; None removes one."""
+WRONG_METADATA = [
+    {"step": -1},
+    {"step": "1"},
+    {"step": 10**400},
+    {"seconds": -1},
+    {"seconds": float("nan")},
+    {"history": [{}]},
+    {"history": {}},
+    {"scaler": []},
+    {"rollbacks": None},
+]
+
+
+def test_checkpoint_with_a_right_checksum_and_wrong_contents_is_refused(
+    state: TrainingState, tmp_path: Path
+) -> None:
+    """A checksum detects damage; an attacker computes a new one."""
+    path, valid = tmp_path / "x", checkpoint_tensors(state)
+
+    def load_signed(tensors: dict[str, torch.Tensor | None], metadata: str) -> None:
+        present = {name: value for name, value in tensors.items() if value is not None}
+        path.write_bytes(signed_checkpoint(present, metadata))
+        load_checkpoint(state, path)
+
+    for changes in WRONG_TENSORS:
         with pytest.raises(UserError, match="another network or optimiser: it differs in"):
-            state.load(tmp_path / "x")
-    (tmp_path / "x").write_bytes(signed({"tally": sound["tally"]}, rest()))
-    with pytest.raises(UserError, match="another network or optimiser"):
-        state.load(tmp_path / "x")
-    for wrong in (
-        {"step": -1},
-        {"step": "1"},
-        {"step": 10**400},
-        {"seconds": -1},
-        {"seconds": float("nan")},
-        {"history": [{}]},
-        {"history": {}},
-        {"scaler": []},
-        {"rollbacks": None},
-    ):
-        (tmp_path / "x").write_bytes(signed(sound, rest(**wrong)))
+            load_signed(valid | changes, metadata())
+    for changes in WRONG_METADATA:
         with pytest.raises(CorruptCheckpoint):
-            state.load(tmp_path / "x")
-    (tmp_path / "x").write_bytes(signed(sound, rest(scaler={"scale": 1.0})))
+            load_signed(valid, metadata(**changes))
+    with pytest.raises(UserError, match=r"another network or optimiser: .* AdamW"):
+        load_signed(valid, metadata(optimizer="AdamW"))
     with pytest.raises(UserError, match="another precision"):
-        state.load(tmp_path / "x")
-    after = contents(state)
-    assert all(torch.equal(after[name], sound[name]) for name in sound), "whole, or not at all"
-    (tmp_path / "x").write_bytes(signed(sound, rest(step=3)))
-    state.load(tmp_path / "x")
+        load_signed(valid, metadata(scaler={"scale": 1.0}))
+    after = checkpoint_tensors(state)
+    assert all(torch.equal(after[name], valid[name]) for name in valid), "nothing was changed"
+    load_signed(valid, metadata(step=3))
     assert state.step == 3
+
+
+@pytest.mark.parametrize("kind", ["sgd", "muon", "adamw"])
+def test_checkpoint_with_incomplete_optimizer_state_is_refused(
+    kind: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    """What the first step would create is complete, and of the right shapes, or absent."""
+    session, state = build_training(tiny(optimizer={"kind": kind}))
+    step(session, state)
+    tensors = checkpoint_tensors(state)
+    valid = state.to_checkpoint().metadata.to_json_text()
+    (tmp_path / "x").write_bytes(signed_checkpoint(tensors, valid))
+    load_checkpoint(state, tmp_path / "x")
+    names = [name for name in tensors if name.startswith("optimizer.0.")]
+    for name in names:
+        changes = [tensors | {name: torch.zeros(2, 2)}]
+        if len(names) > 1:
+            changes.append({other: tensors[other] for other in tensors if other != name})
+        for changed in changes:
+            (tmp_path / "x").write_bytes(signed_checkpoint(changed, valid))
+            with pytest.raises(UserError, match=r"it differs in optimizer\.0\."):
+                load_checkpoint(state, tmp_path / "x")
+
+
+WRONG_MODEL_TENSORS = [
+    {"network.head.2.bias": None},
+    {"network.head.2.weight": torch.zeros(0)},
+    {"network.head.2.weight": torch.zeros(100, 8).double()},
+    {"normalize.mean": torch.zeros(1, 1, 1)},
+    {"network.more": torch.zeros(1)},
+]
+WRONG_INFO = [
+    {"classes": []},
+    {"classes": ["a"]},
+    {"classes": [1] * 100},
+    {"classes": None},
+    {"image_size": [32]},
+    {"image_size": [32, 2**40]},
+    {"image_size": [0, 32]},
+    {"normalization": {"mean": [0.5], "std": [0.5]}},
+    {"normalization": {"mean": [0.5] * 3, "std": [float("inf")] * 3}},
+    {"recipe": {"architecture": {"widths": [65536] * 16, "depths": [256] * 16}}},
+    {"recipe": {"architecture": {"widths": [8, 8], "depths": [1, 1]}}},
+    {"recipe": {"tta": "os.system"}},
+    {"metrics": {"test": {"loss": 1, "accuracy": "3", "top5": 9}}},
+    {"metrics": {"other": {"loss": 1.0, "accuracy": 3.0, "top5": 9.0}}},
+    {"epoch": "1"},
+    {"format_version": 2},
+]
+
+
+def test_model_with_a_right_checksum_and_wrong_contents_is_refused(
+    tiny: Tiny, complete_run: Complete, tmp_path: Path
+) -> None:
+    run = complete_run(tiny())
+    tensors = load((run / "model.safetensors").read_bytes())
+    info = json.loads((run / "model.json").read_text())
+
+    def load_signed(tensors: dict[str, torch.Tensor | None], info: dict) -> None:
+        present = {name: value for name, value in tensors.items() if value is not None}
+        weights, description = signed_model(present, info)
+        (tmp_path / "model.safetensors").write_bytes(weights)
+        (tmp_path / "model.json").write_bytes(description)
+        load_model(tmp_path)
+
+    load_signed(tensors, info)
+    load_signed(tensors, info | {"unknown": "fields are ignored"})
+    wrong = [(tensors | changes, info) for changes in WRONG_MODEL_TENSORS]
+    wrong += [(tensors, info | changes) for changes in WRONG_INFO]
+    for changed_tensors, changed_info in wrong:
+        with pytest.raises(UserError, match=r"model\.\w+ is damaged: ") as caught:
+            load_signed(changed_tensors, changed_info)
+        assert "\n" not in str(caught.value)
+
+
+def test_oversized_model_is_refused_without_reading_it(
+    tiny: Tiny, complete_run: Complete, tmp_path: Path
+) -> None:
+    run = complete_run(tiny())
+    (tmp_path / "model.json").write_bytes((run / "model.json").read_bytes())
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(header(a=entry([2**38], 2**40)))
+    os.truncate(weights, weights.stat().st_size + 2**40)
+    with pytest.raises(UserError, match="more than"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "field"),
+    [
+        ("environment", {"threads": "2"}, "threads"),
+        ("environment", {"packages": {"torch": 2}}, "packages.torch"),
+        ("environment", {"git": {"changed": "yes"}}, "git.changed"),
+        ("data", {"classes": "abc"}, "classes"),
+        ("data", {"splits": {"train": {"images": 1.5}}}, "splits.train.images"),
+        ("data", {"normalization": {"mean": [0, 0], "std": [1, 1]}}, "normalization.mean.2"),
+        ("result", {"epochs": "3"}, "epochs"),
+        ("result", {"epochs": True}, "epochs"),
+        ("result", {"last": {}}, "last.epoch"),
+        ("result", {"selection_split": "train"}, "selection_split"),
+        ("result", {"train_seconds": -1.0}, "train_seconds"),
+    ],
+)
+def test_json_file_with_a_wrong_type_is_refused_in_one_line(
+    name: str,
+    changes: dict,
+    field: str,
+    tiny: Tiny,
+    complete_run: Complete,
+    tmp_path: Path,
+) -> None:
+    run = Run(shutil.copytree(complete_run(tiny()), tmp_path / "run"))
+    path = run.path / f"{name}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(UserError, match=rf"{name}\.json is damaged: {field}: ") as caught:
+        getattr(run, name)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -281,25 +413,27 @@ def test_checkpoints_with_a_right_checksum_and_wrong_contents_are_refused(
         {"architecture__depths": [100, 100], "architecture__widths": [4096, 4096]},
         {"architecture__widths": [2**70, 2**70]},
         {"architecture__depths": [10**9, 1]},
-        {"architecture__block": {"kind": "bottleneck", "inner": 0.001}},
+        {"architecture__block": {"kind": "bottleneck", "inner_ratio": 0.001}},
         {"architecture__block": {"kind": "bottleneck", "expansion": 10**9}},
-        {"architecture__block": {"kind": "bottleneck", "inner": 1e300}},
+        {"architecture__block": {"kind": "bottleneck", "inner_ratio": 1e300}},
         {"architecture__stem__width": 10**12},
         {"epochs": 10**400},
     ],
     ids=str,
 )
-def test_networks_and_trainings_without_measure_are_refused(
+def test_network_or_training_beyond_all_limits_is_refused(
     changes: dict, tiny: Tiny, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError):
+    with pytest.raises(UserError) as caught:
         list(train(tiny(**changes), tmp_path / "run"))
+    assert "no such field" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
-def test_evidence_that_does_not_fit_together_is_refused(tiny: Tiny, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    list(train(tiny(epochs=2), run))
+def test_artifacts_that_contradict_themselves_are_refused(
+    tiny: Tiny, complete_run: Complete, tmp_path: Path
+) -> None:
+    run = Run(shutil.copytree(complete_run(tiny(epochs=2)), tmp_path / "run"))
     for name, changes in (
         ("samples", {"labels": torch.tensor([10**9])}),
         ("samples", {"originals": torch.zeros(0, dtype=torch.uint8)}),
@@ -310,50 +444,44 @@ def test_evidence_that_does_not_fit_together_is_refused(tiny: Tiny, tmp_path: Pa
         ("filters", {"epoch-x": torch.zeros(4, 3, 3, 3).half()}),
         ("filters", {"epoch-0001": torch.zeros(4, 3, 3, 3)}),
     ):
-        path = Run.open(run).artifacts / f"{name}.safetensors"
+        path = run.artifact_dir / f"{name}.safetensors"
         before = path.read_bytes()
-        found, said = files.read_safetensors(path, 2**30)
-        path.write_bytes(save(found | changes, said))
+        tensors, description = files.read_safetensors(path, 2**30)
+        path.write_bytes(save(tensors | changes, description))
         with pytest.raises(UserError, match=f"{name}.safetensors is damaged"):
-            _report(run)
+            write_report(run)
         path.write_bytes(before)
-    _report(run)
+    write_report(run)
 
 
-def _report(run: Path) -> None:
-    from residua.reports import write_report
-
-    write_report(Run.open(run))
-
-
-def test_errors_carry_no_codes_to_the_terminal(
+def test_errors_pass_no_control_codes_to_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text('"\\e]0;owned\\a\\e[2Jepochs": 3\n')
     with pytest.raises(SystemExit):
         main(["train", str(recipe)])
-    said = capsys.readouterr().err
-    assert said.startswith("residua: ")
-    assert "\x1b" not in said
-    assert "\x07" not in said
+    message = capsys.readouterr().err
+    assert message.startswith("residua: ")
+    assert "\x1b" not in message
+    assert "\x07" not in message
 
 
-def test_the_command_line_answers_hostile_files_with_one_line(tmp_path: Path) -> None:
+def test_command_line_answers_hostile_files_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "bomb.yaml").write_text(BOMB)
-    done = residua("train", tmp_path / "bomb.yaml", "--dir", tmp_path / "run")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1
+    result = run_cli("train", tmp_path / "bomb.yaml", "--dir", tmp_path / "run")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
-def test_nothing_else_unpacks_or_executes_what_it_reads() -> None:
-    """The one unpickler admits arrays; the one tar reader takes known names; there is no zip."""
-    source = Path(package.__file__).parent
+def test_nothing_else_extracts_or_executes_what_it_reads() -> None:
+    """One unpickler allows arrays only; one tar reader extracts known names; nothing reads zip."""
+    source = Path(residua.__file__).parent
     suspects = {"pickle", "marshal", "shelve", "zipfile", "tarfile", "shutil.unpack_archive",
                 "torch.load", "np.load", "yaml.load", "yaml.unsafe_load", "eval", "exec",
                 "os.system", "runpy", "import_module", "__import__"}  # fmt: skip
-    found = set()
+    uses = set()
     for path in source.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names: list[str] = []
@@ -361,10 +489,11 @@ def test_nothing_else_unpacks_or_executes_what_it_reads() -> None:
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.Call):
                 names = [ast.unparse(node.func)]
-            found |= {(path.relative_to(source).as_posix(), n) for n in names if n in suspects}
-    assert found == {
+            module = path.relative_to(source).as_posix()
+            uses |= {(module, name) for name in names if name in suspects}
+    assert uses == {
         ("data/archive.py", "pickle"),
         ("data/download.py", "tarfile"),
         ("__init__.py", "import_module"),
-        ("recipes/__init__.py", "import_module"),
+        ("recipes/built_in/__init__.py", "import_module"),
     }

@@ -1,4 +1,4 @@
-"""Trainings that are killed at any moment end as if they had not been; `--kills 50`: 50 times."""
+"""Trainings killed at any moment end as if they had not been; `--kills 50` kills 50 times."""
 
 import random
 import signal
@@ -8,10 +8,19 @@ from pathlib import Path
 
 import pytest
 from equal_runs import assert_equal_runs
-from processes import EPOCHS, STEPS, Process, following, residua, write_recipe
+from processes import (
+    EPOCHS,
+    PARTIAL_CHECKPOINT,
+    PARTIAL_MODEL,
+    STEPS,
+    Process,
+    run_cli,
+    start_training,
+    write_recipe,
+)
 
-MOMENTS = ("checkpoint", "evaluation", "log", "step", "twice", "anywhere")
-landed: Counter[str] = Counter()
+MOMENTS = ("checkpoint", "evaluation", "model", "log", "step", "twice", "anywhere")
+kills_by_phase: Counter[str] = Counter()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -20,71 +29,73 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, float]:
-    """A run that nothing happened to, its recipe, and the seconds from start to end."""
-    home = tmp_path_factory.mktemp("undisturbed")
-    recipe = write_recipe(home / "recipe.json")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, float]:
+    """A run that was never killed, its recipe, and its duration in seconds."""
+    directory = tmp_path_factory.mktemp("uninterrupted")
+    recipe = write_recipe(directory / "recipe.json")
     started = time.monotonic()
-    process = following(home / "run", recipe)
-    assert process.end() == 0
-    assert process.heard[-1] == "Finished"
-    return home / "run", recipe, time.monotonic() - started
+    process = start_training(directory / "run", recipe)
+    assert process.wait() == 0
+    assert process.output[-1] == "Finished"
+    return directory / "run", recipe, time.monotonic() - started
 
 
-def killed(moment: str, process: Process, draw: random.Random, whole: float) -> str:
-    """Kill a training at a moment of a kind; what it came into."""
-    epoch = draw.randrange(EPOCHS)
-    step = epoch * STEPS + draw.randint(1, STEPS)
+def kill_at(moment: str, process: Process, rng: random.Random, duration: float) -> str:
+    """Kill a training at a kind of moment; return the phase that was interrupted."""
+    epoch = rng.randrange(EPOCHS)
+    step = epoch * STEPS + rng.randint(1, STEPS)
     last = (epoch + 1) * STEPS
     if moment == "anywhere":
-        due = time.monotonic() + draw.uniform(0.2, 1) * whole
-        process.wait_for(lambda: time.monotonic() >= due)
+        deadline = time.monotonic() + rng.uniform(0.2, 1) * duration
+        process.wait_for(lambda: time.monotonic() >= deadline)
     elif moment == "checkpoint":
-        process.wait_for(lambda: process.took(last) and process.writes_checkpoint())
+        process.wait_for(lambda: process.has_taken(last) and process.is_writing(PARTIAL_CHECKPOINT))
+    elif moment == "model":
+        process.wait_for(lambda: process.has_taken(last) and process.is_writing(PARTIAL_MODEL))
     elif moment == "log":
-        process.wait_for(lambda: process.logged() > epoch)
+        process.wait_for(lambda: process.logged_epochs() > epoch)
     else:
-        process.wait_for(lambda: process.took(last if moment == "evaluation" else step))
-        time.sleep(draw.uniform(0, 0.02))
+        process.wait_for(lambda: process.has_taken(last if moment == "evaluation" else step))
+        time.sleep(rng.uniform(0, 0.02))
     process.kill()
-    return process.interrupted()
+    return process.interrupted_phase()
 
 
-def test_a_killed_training_ends_as_if_nothing_had_happened(
-    number: int, undisturbed: tuple[Path, Path, float], tmp_path: Path
+def test_killed_training_ends_as_if_it_was_never_killed(
+    number: int, uninterrupted: tuple[Path, Path, float], tmp_path: Path
 ) -> None:
-    whole, recipe, seconds = undisturbed
-    run, draw, moment = tmp_path / "run", random.Random(number), MOMENTS[number % len(MOMENTS)]
-    landed[killed(moment, following(run, recipe), draw, seconds)] += 1
+    expected, recipe, duration = uninterrupted
+    run, rng, moment = tmp_path / "run", random.Random(number), MOMENTS[number % len(MOMENTS)]
+    kills_by_phase[kill_at(moment, start_training(run, recipe), rng, duration)] += 1
     if not (run / "recipe.json").is_file():
-        assert following(run, recipe).end() == 0
+        assert start_training(run, recipe).wait() == 0
     elif moment == "twice":
-        killed("anywhere", following(run), draw, seconds)
-    done = residua("resume", run)
-    assert done.returncode == 0, done.stderr
-    assert_equal_runs(whole, run)
+        kill_at("anywhere", start_training(run), rng, duration)
+    resumed = run_cli("resume", run)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_equal_runs(expected, run)
 
 
-def test_the_kills_came_at_every_moment(request: pytest.FixtureRequest) -> None:
-    """That the suite kills where it says; `make faults` shows the count."""
-    if sum(landed.values()) < 4 * len(MOMENTS):
+def test_kills_hit_every_phase() -> None:
+    """The suite kills where it claims to; `make faults` prints the counts."""
+    if sum(kills_by_phase.values()) < 4 * len(MOMENTS):
         pytest.skip("too few kills in this process to tell: `make faults` makes 50")
-    print(f"{sum(landed.values())} kills, all resumed bit for bit: {dict(landed)}")
-    assert {"step", "evaluation", "checkpoint", "log"} <= landed.keys()
+    print(f"{sum(kills_by_phase.values())} kills, all resumed bit for bit: {dict(kills_by_phase)}")
+    assert {"step", "evaluation", "checkpoint", "log"} <= kills_by_phase.keys()
 
 
 def test_sigterm_saves_and_exits_0_within_seconds(
-    undisturbed: tuple[Path, Path, float], tmp_path: Path
+    uninterrupted: tuple[Path, Path, float], tmp_path: Path
 ) -> None:
-    whole, recipe, _ = undisturbed
+    expected, recipe, _ = uninterrupted
     run = tmp_path / "run"
     process = Process(run, "-m", "residua", "train", recipe, "--dir", run)
-    process.wait_for(lambda: process.logged() > 0)
-    asked = time.monotonic()
+    process.wait_for(lambda: process.logged_epochs() > 0)
+    started = time.monotonic()
     process.process.send_signal(signal.SIGTERM)
-    assert process.end() == 0
-    assert time.monotonic() - asked < 30
-    assert f"residua resume {run}" in " ".join(process.heard)
-    assert 0 < process.logged() < EPOCHS
-    assert residua("resume", run).returncode == 0
-    assert_equal_runs(whole, run)
+    assert process.wait() == 0
+    assert time.monotonic() - started < 30
+    assert f"residua resume {run}" in " ".join(process.output)
+    assert 0 < process.logged_epochs() < EPOCHS
+    assert run_cli("resume", run).returncode == 0
+    assert_equal_runs(expected, run)

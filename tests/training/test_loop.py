@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from equal_runs import assert_equal_runs, comparable
+from equal_runs import assert_equal_runs, log_without_measurements
+from feature_sets import FEATURE_SETS
 
 from residua import UserError, fit
 from residua.inference.evaluation import never_stop
@@ -32,100 +33,6 @@ from residua.training.session import TrainingSession, build_training
 from residua.training.state import TrainingState
 
 Tiny = Callable[..., Recipe]
-EVERYTHING = {
-    "augmentation": [
-        {"kind": "crop", "mode": "reflect"},
-        {"kind": "alternating_flip"},
-        {"kind": "affine", "degrees": 10, "p": 0.5},
-        {"kind": "color_jitter", "brightness": 0.2, "hue": 0.1},
-        {"kind": "random_erasing", "fill": "noise"},
-        {"kind": "mixup", "alpha": 0.2, "p": 0.5},
-        {"kind": "cutmix", "p": {"kind": "phases", "boundaries": [1], "values": [1.0, 0.2]}},
-    ],
-    "architecture__dropout": {"kind": "linear", "start": 0.4, "end": 0.1},
-    "architecture__stem__dropout": 0.1,
-    "architecture__attention": {"kind": "squeeze_excitation"},
-    "optimizer__momentum": {"kind": "linear", "start": 0.95, "end": 0.85},
-    "optimizer__nesterov": True,
-    "weight_average": {"kind": "ema", "decay": 0.8},
-    "max_grad_norm": 0.1,
-    "data__holdout": 40,
-    "image_size": {"kind": "phases", "boundaries": [1], "values": [16, 32]},
-    "loss__label_smoothing": 0.1,
-    "gradient_accumulation": 3,
-}
-
-SHORT = {
-    "augmentation": [{"kind": "alternating_flip"}],
-    "architecture": {
-        "stem": {"kind": "whitening"},
-        "depths": [1, 1],
-        "widths": [8, 12],
-        "strides": [2, 2],
-        "block": {"kind": "conv"},
-        "downsampling": "pooled",
-        "activation": "silu",
-        "norm": {"kind": "batch", "scale": False},
-        "initialization": "dirac",
-    },
-    "optimizer": {"kind": "muon", "lr": {"kind": "linear", "start": 0.2, "end": 0}},
-    "precision": "bfloat16",
-    "drop_last": True,
-}
-
-SHARP = {
-    "augmentation": [
-        {"kind": "flip"},
-        {"kind": "rand_augment", "magnitude": {"kind": "linear", "start": 0, "end": 20}},
-        {"kind": "trivial_augment", "mode": "reflect"},
-        {"kind": "cutmix"},
-    ],
-    "architecture__attention": {"kind": "cbam"},
-    "architecture__dropout": 0.2,
-    "architecture__stochastic_depth": {"kind": "linear", "start": 0.5, "end": 0.2},
-    "sam": {"kind": "sam", "rho": {"kind": "phases", "boundaries": [1], "values": [0.05, 0.1]}},
-    "weight_average": {"kind": "swa", "start_epoch": 1, "bn_images": 130},
-    "optimizer__lr": {"kind": "warm_restarts", "start": 0.1, "t_0": 1},
-    "max_grad_norm": 0.1,
-}
-
-
-WAITING = {
-    "optimizer__lr": {
-        "kind": "plateau",
-        "start": 0.1,
-        "factor": 0.5,
-        "patience": 0,
-        "threshold": 9,
-    },
-    "early_stopping": {"patience": 3, "min_delta": 50.0},
-    "augmentation": [
-        {"kind": "color_jitter", "contrast": 0.4, "saturation": 0.4},
-        {"kind": "cutout", "size": 8},
-        {"kind": "coarse_dropout", "size": 8},
-    ],
-    "epochs": 5,
-}
-ADAPTIVE = {
-    "augmentation": [{"kind": "flip"}, {"kind": "mixup", "alpha": 0.5}],
-    "architecture__norm": {"kind": "group", "groups": 2},
-    "architecture__dropout": 0.1,
-    "optimizer": {
-        "kind": "adamw",
-        "lr": {"kind": "cosine", "start": 0.01},
-        "weight_decay": 0.1,
-        "decay_filter": "weights",
-    },
-    "weight_average": {"kind": "ema", "decay": 0.5},
-    "loss__label_smoothing": 0.1,
-}
-SWITCHED = {
-    "everything": EVERYTHING,
-    "short": SHORT,
-    "sharp": SHARP,
-    "waiting": WAITING,
-    "adaptive": ADAPTIVE,
-}
 
 
 def finish(recipe: Recipe, path: Path) -> Result:
@@ -144,7 +51,7 @@ def test_golden_curve(tiny: Tiny, tmp_path: Path) -> None:
     assert losses == pytest.approx(GOLDEN, rel=5e-4)
 
 
-@pytest.mark.parametrize("changes", [{}, *SWITCHED.values()], ids=["plain", *SWITCHED])
+@pytest.mark.parametrize("changes", [{}, *FEATURE_SETS.values()], ids=["plain", *FEATURE_SETS])
 @pytest.mark.parametrize("stops", [(4,), (2,), (1, 5, 6, 8)], ids=str)
 def test_resumption_is_exact(
     tiny: Tiny, tmp_path: Path, changes: dict, stops: tuple[int, ...]
@@ -175,16 +82,16 @@ def leave_one_out(changes: dict) -> Iterator[tuple[str, dict]]:
         yield operation["kind"], changes | {"augmentation": rest}
 
 
-@pytest.mark.parametrize("changes", SWITCHED.values(), ids=SWITCHED)
+@pytest.mark.parametrize("changes", FEATURE_SETS.values(), ids=FEATURE_SETS)
 def test_every_field_of_the_resumption_tests_has_an_effect(
     tiny: Tiny, tmp_path: Path, changes: dict
 ) -> None:
     """Leaving any of them out changes the log."""
 
-    def logged(name: str, changes: dict) -> list[EpochRecord]:
+    def logged(name: str, changes: dict) -> dict:
         fewer = {"epochs": 2, "data__train": 150, "data__test": 40}
         list(train(tiny(**(fewer | changes)), tmp_path / name))
-        return comparable(Run.open(tmp_path / name).log)
+        return log_without_measurements(tmp_path / name)
 
     whole = logged("whole", changes)
     idle = [name for name, rest in leave_one_out(changes) if logged(name, rest) == whole]
@@ -561,4 +468,4 @@ def test_every_reference_system_takes_steps_on_real_images(
     )  # fmt: skip
     result = finish(recipe, tmp_path / "run")
     assert result.epochs == 1
-    assert Run.open(tmp_path / "run").log[0]["train_loss"] > 1
+    assert Run.open(tmp_path / "run").log[0].train_loss > 1

@@ -1,10 +1,11 @@
-"""What a person sees in the terminal while a network trains."""
+"""The terminal: progress of a training, summaries, downloads."""
 
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -21,169 +22,205 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
-from torch import Tensor
 
 from residua.augment.tta import TTA_DESCRIPTIONS
 from residua.models import architecture_errors, summarize
 from residua.recipes.recipe import Recipe
 from residua.runs import log_lines
-from residua.training.loop import (
+from residua.runs.records import EpochRecord, Result
+from residua.training.events import (
     EpochFinished,
     Event,
     Finished,
+    Observer,
     RolledBack,
     Started,
     StepFinished,
     Stopped,
+    observe,
 )
-from residua.training.state import Record
+from residua.training.metrics import EpochMetrics
 
-REFRESH = 0.25
-"""Seconds between looks at the loss: each look makes the device wait."""
+if TYPE_CHECKING:
+    from residua.training.timing import TrainingEstimate
+
+REFRESH_INTERVAL = 0.25
+"""Seconds between updates of loss and accuracy: each makes the host wait for the device."""
 
 console = Console(highlight=False, soft_wrap=True)
 
 
-class Speed(ProgressColumn):
-    """Steps a second, as the published bars have them."""
+class SpeedColumn(ProgressColumn):
+    """Steps a second, in the form of the published logs."""
 
     def render(self, task: Task) -> Text:
-        """Nothing before there is a speed."""
-        return Text(log_lines.rate(1, 1 / task.speed) if task.speed else "")
+        """Return the speed; nothing before the first step."""
+        return Text(log_lines.format_speed(1, 1 / task.speed) if task.speed else "")
 
 
 @contextmanager
 def stop_requests() -> Iterator[list[str]]:
-    """A list that an interrupt (Ctrl-C) or a termination puts its name into.
+    """Collect the names of received SIGINT (Ctrl-C) and SIGTERM signals in a list.
 
-    The first asks to stop after the running step; the second Ctrl-C stops at once.
+    The first signal asks the training to stop after the running step; a second Ctrl-C interrupts
+    at once.
     """
-    asked: list[str] = []
+    received: list[str] = []
 
-    def ask(number: int, _: FrameType | None) -> None:
-        asked.append(signal.Signals(number).name)
+    def handle(number: int, _: FrameType | None) -> None:
+        received.append(signal.Signals(number).name)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked
+        yield received
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def show(events: Iterable[Event]) -> Finished | Stopped:
-    """Iterate a training to its end, with a live bar and a line for every epoch."""
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
-        Speed(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    looked = 0.0
-    tally: Tensor | None = None
-    end: Finished | Stopped | None = None
-    with progress:
-        task = progress.add_task("", total=1, figures="")
-        for event in events:
-            match event:
-                case Started(run, session, step):
-                    per_epoch, epochs = session.sampler.steps_per_epoch, session.recipe.epochs
-                    progress.update(task, total=per_epoch)
-                    going = f"goes on at step {step:,}" if step else "begins"
-                    console.print(
-                        f"[bold]{session.recipe.name}[/] {going}: {epochs} epochs of "
-                        f"{len(session.splits.train):,} images on {session.device}, in {run.path}"
-                    )
-                case StepFinished(step, loss, latest):
-                    tally = latest
-                    if time.monotonic() - looked >= REFRESH:
-                        looked = time.monotonic()
-                        epoch, into = divmod(step - 1, per_epoch)
-                        accuracy = 100 * float(latest[1] / latest[2])
-                        progress.update(
-                            task,
-                            completed=into + 1,
-                            description=f"epoch {epoch + 1}/{epochs}",
-                            figures=f"loss {float(loss):.4f}  accuracy {accuracy:.2f} %",
-                        )
-                case EpochFinished(record, best):
-                    console.print(epoch_lines(record, epochs, best))
-                case RolledBack(reason, step, lr_scale):
-                    console.print(
-                        f"[yellow]{reason}: back to step {step:,}, learning rates x {lr_scale:g}[/]"
-                    )
-                case Finished() | Stopped():
-                    end = event
-    if isinstance(end, Stopped) and end.step % per_epoch and tally is not None:
-        console.print(_inside(end.step, per_epoch, tally))
-    assert end is not None
-    return end
+class ProgressDisplay:
+    """An observer that shows a live bar within epochs and prints lines for every epoch.
+
+    A context manager: the bar is removed when it ends.
+    """
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            SpeedColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=1, figures="")
+        self._epochs = self._steps_per_epoch = 1
+        self._metrics: EpochMetrics | None = None
+        self._next_refresh = 0.0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show an event of a training."""
+        match event:
+            case Started():
+                self._start(event)
+            case StepFinished(step, metrics):
+                self._metrics = metrics
+                if time.monotonic() >= self._next_refresh:
+                    self._refresh(step, metrics)
+                    self._next_refresh = time.monotonic() + REFRESH_INTERVAL
+            case EpochFinished(record, best):
+                console.print(epoch_lines(record, self._epochs, best))
+            case RolledBack(reason, step, lr_scale):
+                console.print(
+                    f"[yellow]{reason}: rolled back to step {step:,}, "
+                    f"learning rates x {lr_scale:g}[/]"
+                )
+            case Stopped(step) if step % self._steps_per_epoch and self._metrics is not None:
+                console.print(partial_epoch_line(step, self._steps_per_epoch, self._metrics))
+
+    def _start(self, event: Started) -> None:
+        self._epochs, self._steps_per_epoch = event.recipe.epochs, event.steps_per_epoch
+        self._progress.update(self._task, total=event.steps_per_epoch)
+        action = f"continues at step {event.step:,}" if event.step else "starts"
+        console.print(
+            f"[bold]{event.recipe.name}[/] {action}: {event.recipe.epochs} epochs of "
+            f"{event.train_images:,} images on {event.device}, in {event.run.path}"
+        )
+
+    def _refresh(self, step: int, metrics: EpochMetrics) -> None:
+        epoch, index = divmod(step - 1, self._steps_per_epoch)
+        self._progress.update(
+            self._task,
+            completed=index + 1,
+            description=f"epoch {epoch + 1}/{self._epochs}",
+            figures=f"loss {metrics.last_loss:.4f}  accuracy {metrics.accuracy:.2f} %",
+        )
 
 
-def _inside(step: int, per_epoch: int, tally: Tensor) -> str:
-    """Where a training stands that was stopped in the middle of an epoch."""
-    loss, correct, seen = tally[:3].tolist()
+def show(events: Iterable[Event], *observers: Observer) -> Finished | Stopped:
+    """Run a training to its end, shown in the terminal.
+
+    Args:
+        events: of `train` or `resume`.
+        observers: further ones, each of which may fail without ending the training.
+    """
+    last: Event | None = None
+    with ProgressDisplay() as display:
+        for event in observe(events, display, *observers):
+            last = event
+    assert isinstance(last, Finished | Stopped)
+    return last
+
+
+def partial_epoch_line(step: int, steps_per_epoch: int, metrics: EpochMetrics) -> str:
+    """Describe an epoch in which a training was stopped."""
+    epoch, index = divmod(step, steps_per_epoch)
     return (
-        f"Inside epoch {step // per_epoch + 1}, after {step % per_epoch} of {per_epoch} batches: "
-        f"mean loss {loss / seen:.4f}, accuracy {100 * correct / seen:.2f}%"
+        f"Inside epoch {epoch + 1}, after {index} of {steps_per_epoch} batches: "
+        f"mean loss {metrics.loss:.4f}, accuracy {metrics.accuracy:.2f}%"
     )
 
 
-def epoch_lines(record: Record, epochs: int, best: bool) -> str:
-    """One finished epoch, in the form of the published logs."""
+def epoch_lines(record: EpochRecord, epochs: int, best: bool) -> str:
+    """Format a finished epoch in the form of the published logs."""
     lines = [
-        f"[bold]EPOCH: {record['epoch']}/{epochs}[/]  rate {record['lr']:.3g}  "
-        f"{record['images_per_second']:,.0f} images/s",
+        f"[bold]EPOCH: {record.epoch}/{epochs}[/]  lr {record.lr:.3g}  "
+        f"{record.images_per_second:,.0f} images/s",
         log_lines.bar_line(record),
     ]
-    evaluated = log_lines.test_line(record)
-    if evaluated is not None:
-        marks = log_lines.marks(record.get("target_reached", False), best)
-        lines.append(evaluated + "".join(f" [green]✓ {mark}[/]" for mark in marks))
-    if "gradient_warning" in record:
-        lines.append(f"[yellow]{record['gradient_warning']}[/]")
+    evaluation = log_lines.evaluation_line(record)
+    if evaluation is not None:
+        badges = log_lines.badges(record, best)
+        lines.append(evaluation + "".join(f" [green]✓ {badge}[/]" for badge in badges))
+    if record.gradient_warning is not None:
+        lines.append(f"[yellow]{record.gradient_warning}[/]")
     return "\n".join(lines)
 
 
-def show_result(end: Finished) -> None:
-    """The figures of a finished training."""
-    result = end.result
+def show_result(result: Result) -> None:
+    """Print the figures of a finished training."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("", "epoch", "test accuracy", "top-5", "test loss"):
-        table.add_column(column, justify="left" if not column else "right")
-    for name in ("last", "best"):
-        figures = result[name]
+        table.add_column(column, justify="right" if column else "left")
+    for name, figures in (("last", result.last), ("best", result.best)):
         table.add_row(
             f"{name} epoch",
-            str(figures["epoch"]),
-            f"{figures['test_accuracy']:.2f} %",
-            f"{figures['test_top5']:.2f} %",
-            f"{figures['test_loss']:.4f}",
+            str(figures.epoch),
+            f"{figures.test_accuracy:.2f} %",
+            f"{figures.test_top5:.2f} %",
+            f"{figures.test_loss:.4f}",
         )
     console.print(table)
-    if result["evaluations"] == 1:
-        console.print(f"The {result['selected_on']} set was evaluated once, at the end.")
-    elif result["selected_on"] == "test":
-        console.print("The best epoch was chosen on the test set itself, which flatters it.")
+    if result.evaluations == 1:
+        console.print(f"The {result.selection_split} set was evaluated once, at the end.")
+    elif result.selection_split == "test":
+        console.print(
+            "The best epoch was selected on the test set itself: its accuracy is optimistic."
+        )
     else:
-        console.print("The best epoch was chosen on the holdout.")
-    if result["views"] != "single":
-        console.print(f"Logits are averaged over {TTA_DESCRIPTIONS[result['views']]}.")
-    if result["target"] is not None:
-        reached = result["target_reached_in_epoch"]
-        said = f"reached in epoch {reached}" if reached else "not reached"
-        console.print(f"Target {result['target']:g} %: {said}.")
+        console.print("The best epoch was selected on the holdout.")
+    if result.tta != "none":
+        console.print(f"Logits are averaged over {TTA_DESCRIPTIONS[result.tta]}.")
+    if result.target_accuracy is not None:
+        epoch = result.target_epoch
+        outcome = f"reached in epoch {epoch}" if epoch else "not reached"
+        console.print(f"Target {result.target_accuracy:g} %: {outcome}.")
 
 
 def show_summary(recipe: Recipe, classes: int) -> None:
-    """A network's layers, parameters, memory and arithmetic."""
+    """Print a network's layers, parameters, memory and arithmetic."""
     with architecture_errors():
         network = summarize(recipe.architecture.build(classes))
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -193,24 +230,53 @@ def show_summary(recipe: Recipe, classes: int) -> None:
         table.add_column(column, justify="right")
     for row in network.layers:
         shape = " x ".join(map(str, row.shape))
-        figures = (f"{row.parameters:,}", f"{row.multiply_adds:,}")
-        table.add_row(row.name, row.kind, shape, *figures)
+        table.add_row(row.name, row.kind, shape, f"{row.parameters:,}", f"{row.multiply_adds:,}")
     console.print(table)
-    for name, value in (
+    _print_values(
         ("parameters", f"{network.parameters:,}"),
         ("trainable", f"{network.trainable:,}"),
         ("weighted layers", f"{network.depth}"),
-        ("multiply-adds an image", f"{network.multiply_adds / 1e9:.3f} G"),
+        ("multiply-adds per image", f"{network.multiply_adds / 1e9:.3f} G"),
         ("input", f"{network.input_mib:.2f} MiB"),
         ("model size", f"{network.parameters_mib:.2f} MiB"),
-        ("forward and backward", f"{network.activations_mib:.2f} MiB an image"),
-    ):
-        console.print(f"{name:24}{value}")
+        ("forward and backward", f"{network.activations_mib:.2f} MiB per image"),
+    )
+
+
+def show_estimate(estimate: "TrainingEstimate") -> None:
+    """Print how fast the measured training steps were, and the estimated time of the training."""
+    from residua.reports.kit.formatting import duration
+
+    console.print(f"\nMeasured on {estimate.device}; times of the whole training are estimates:")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("image size", "images", "steps measured", "images/s", "estimated time"):
+        table.add_column(column, justify="right")
+    for size in estimate.sizes:
+        table.add_row(
+            f"{size.image_size} x {size.image_size}",
+            f"{size.images:,.0f}",
+            str(size.measured_steps),
+            f"{size.images_per_second:,.0f}",
+            duration(size.seconds),
+        )
+    console.print(table)
+    _print_values(
+        ("images/s", f"{estimate.images_per_second:,.0f}"),
+        ("peak memory", f"{estimate.peak_memory_mib:,.0f} MiB"),
+        ("training", f"{duration(estimate.train_seconds)} (estimate)"),
+        ("evaluation", f"{duration(estimate.evaluation_seconds)} (estimate)"),
+        ("whole training", f"{duration(estimate.total_seconds)} (estimate)"),
+    )
+
+
+def _print_values(*rows: tuple[str, str]) -> None:
+    for name, value in rows:
+        console.print(f"{name:25}{value}")
 
 
 @contextmanager
-def transfer(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar for a download: call what it gives with the bytes so far and in all."""
+def download_progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a bar for a download: call the yielded function with the bytes so far and in total."""
     columns = (
         TextColumn(name),
         BarColumn(),

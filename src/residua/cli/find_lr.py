@@ -1,13 +1,11 @@
-"""`residua find-rate`. Nothing heavy is imported before it runs."""
+"""`residua find-lr`."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-Overrides = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
+from residua.cli.app import Overrides, app
 
 
+@app.command
 def find_lr(
     recipe: str,
     /,
@@ -15,32 +13,31 @@ def find_lr(
     start: float = 1e-5,
     end: float = 10.0,
     steps: int = 100,
-    picture: Path = Path("rates.png"),
+    plot: Path = Path("find-lr.png"),
 ) -> None:
-    """Search for a learning rate: train some steps while it rises, and draw the loss.
+    """Search for a learning rate: train some steps while it rises, and plot the loss.
 
     Parameters
     ----------
     recipe
         The name of a built-in recipe, or a file; overrides as for `train`.
     start
-        The first rate.
+        The first learning rate.
     end
-        The last rate; the search ends before it where the loss diverges.
+        The last learning rate; the search ends earlier where the loss diverges.
     steps
-        Steps to take.
-    picture
-        Where to draw the loss against the rate: a .png or .svg file.
+        The number of training steps.
+    plot
+        The .png or .svg file to write: the loss against the learning rate.
     """
     from residua.recipes.loading import resolve
-    from residua.training.lr_finder import checked, draw
-    from residua.training.lr_finder import find_lr as search
+    from residua.training import lr_finder
 
-    checked(picture)
-    curve = search(resolve(recipe, overrides), start, end, steps)
-    draw(curve, picture)
-    first, last = curve.rates[0], curve.rates[-1]
-    ended = "then the loss diverged" if curve.diverged else "without diverging"
-    print(f"{len(curve.rates)} steps, from {first:.2g} to {last:.2g}, {ended}")
-    print(f"suggested rate, a tenth of that with the least loss: {curve.suggestion:.2g}")
-    print(picture)
+    lr_finder.check_plot_path(plot)
+    curve = lr_finder.find_lr(resolve(recipe, overrides), start, end, steps)
+    lr_finder.save_plot(curve, plot)
+    first, last = curve.lrs[0], curve.lrs[-1]
+    end_text = "then the loss diverged" if curve.diverged else "the loss did not diverge"
+    print(f"{len(curve.lrs)} steps, learning rate from {first:.2g} to {last:.2g}; {end_text}")
+    print(f"suggested learning rate (a tenth of that with the least loss): {curve.suggestion:.2g}")
+    print(plot)

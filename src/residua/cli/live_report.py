@@ -1,39 +1,38 @@
-"""A report that keeps up with its training."""
+"""An observer that keeps a run's report up to date during the training."""
 
 import time
-import warnings
-from collections.abc import Iterable, Iterator
 
-from residua.errors import UserError
 from residua.reports import write_report
 from residua.runs.run import Run
-from residua.training.loop import EpochFinished, Event, Started
+from residua.training.events import EpochFinished, Event, Started
 
-SOONEST = 30.0
-"""Seconds of training before the first report: a shorter one has its report at the end."""
-SHARE = 0.02
-"""At most this part of the time goes into reports."""
+FIRST_REPORT_AFTER = 30.0
+"""Seconds of training before the first report; a shorter training gets its report at the end."""
+TIME_SHARE = 0.02
+"""Reports take at most this share of the time."""
 REFRESH = 20
-"""Seconds after which an open page reads its file again."""
+"""Seconds after which an open page reloads its file."""
 
 
-def live(events: Iterable[Event]) -> Iterator[Event]:
-    """Pass a training's events on, and write its report now and then after an epoch.
+class LiveReport:
+    """Write the report after an epoch when it is due."""
 
-    A report that cannot be written is warned of, once each time; the training goes on.
-    """
-    run: Run | None = None
-    due = time.monotonic() + SOONEST
-    for event in events:
+    def __init__(self) -> None:
+        self._run: Run | None = None
+        self._due = time.monotonic() + FIRST_REPORT_AFTER
+
+    def __call__(self, event: Event) -> None:
+        """Handle an event of a training.
+
+        Raises:
+            OSError: the report cannot be written.
+            UserError: files of the run are damaged.
+        """
         match event:
             case Started():
-                run = event.run
-            case EpochFinished() if run and time.monotonic() >= due:
-                began = time.monotonic()
-                try:
-                    write_report(run, refresh=REFRESH)
-                except (OSError, UserError) as error:
-                    warnings.warn(f"the report could not be written: {error}", stacklevel=2)
+                self._run = event.run
+            case EpochFinished() if self._run and time.monotonic() >= self._due:
+                started = time.monotonic()
+                write_report(self._run, refresh=REFRESH)
                 now = time.monotonic()
-                due = now + (now - began) / SHARE
-        yield event
+                self._due = now + (now - started) / TIME_SHARE

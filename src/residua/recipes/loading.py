@@ -1,4 +1,4 @@
-"""Recipes from names, files and dotted overrides, with errors that a person can act on."""
+"""Load recipes by name or from a file, apply dotted overrides, and report mistakes in one line."""
 
 import difflib
 import json
@@ -13,67 +13,68 @@ from pydantic import ValidationError
 
 from residua import files
 from residua.errors import UserError
-from residua.recipes import built_in as recipes
+from residua.recipes.built_in import built_in, names
 from residua.recipes.recipe import Recipe
 
 SUFFIXES = (".toml", ".yaml", ".yml", ".json")
-Tree = Any
-"""What JSON can say: dictionaries, lists, strings, numbers, booleans, None."""
+JsonTree = Any
+"""A parsed JSON document: dictionaries, lists, strings, numbers, booleans, None."""
 
 
 def resolve(source: str, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of a name or a file, with dotted overrides.
+    """Load a recipe by name or from a file, and apply dotted overrides.
 
     Args:
-        source: a built-in recipe's name, or the path of a TOML, YAML or JSON file. A file's
-            `base` names the built-in recipe that it changes; without one it changes the defaults.
-        overrides: words as typed: `--optimizer.lr 0.05 --epochs=3`.
+        source: the name of a built-in recipe, or the path of a TOML, YAML or JSON file. A file
+            changes the built-in recipe that its `base` names; without `base`, the defaults.
+        overrides: command-line words: `--optimizer.lr 0.05 --epochs=3`.
 
     Raises:
         UserError: no such recipe or file, or a field that is unknown, ill-typed or out of range.
     """
     if source.endswith(SUFFIXES) or "/" in source or Path(source).is_file():
         tree = _from_file(Path(source))
-    elif source in recipes.names():
-        tree = recipes.built_in(source).model_dump(mode="json")
+    elif source in names():
+        tree = built_in(source).model_dump(mode="json")
     else:
-        raise UserError(f"there is no recipe {source!r}{near(source, recipes.names())}")
-    return parse_recipe(override(tree, parse(overrides)))
+        raise UserError(f"there is no recipe {source!r}{suggestions(source, names())}")
+    return parse_recipe(apply_overrides(tree, parse_overrides(overrides)))
 
 
-def parse_recipe(tree: Tree) -> Recipe:
-    """The recipe that a tree describes.
+def parse_recipe(tree: JsonTree) -> Recipe:
+    """Validate a parsed document as a recipe.
 
     Raises:
-        UserError: naming the first field that is wrong, and what is allowed.
+        UserError: a field is wrong; names the first one and what is allowed.
     """
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        raise UserError(explain(error, tree)) from None
+        raise UserError(format_error(error, tree)) from None
 
 
-def _from_file(path: Path) -> Tree:
+def _from_file(path: Path) -> JsonTree:
     if not path.is_file():
         raise UserError(f"there is no recipe file {path}")
+    parse = {".toml": tomllib.loads, ".json": json.loads}.get(path.suffix, yaml.safe_load)
     try:
-        loads = {".toml": tomllib.loads, ".json": json.loads}.get(path.suffix, yaml.safe_load)
-        tree = files.check_tree_size(loads(files.read_bytes(path).decode()))
+        tree = files.check_tree_size(parse(files.read_bytes(path).decode()))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read as a recipe: {reason}") from None
     if not isinstance(tree, dict):
-        raise UserError(f"{path} cannot be read as a recipe: it holds no fields")
+        raise UserError(f"{path} cannot be read as a recipe: it has no fields")
     tree = {"name": re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "custom", **tree}
-    base = tree.pop("base", None)
-    if base is not None and base not in recipes.names():
-        raise UserError(f"{path}: there is no recipe {base!r}{near(str(base), recipes.names())}")
-    start = Recipe() if base is None else recipes.built_in(base)
-    return merged(start.model_dump(mode="json"), tree)
+    name = tree.pop("base", None)
+    if name is not None and name not in names():
+        hint = suggestions(str(name), names())
+        raise UserError(f"{path}: there is no recipe {name!r}{hint}")
+    base = Recipe() if name is None else built_in(name)
+    return merged(base.model_dump(mode="json"), tree)
 
 
-def merged(tree: Tree, changes: Tree) -> Tree:
-    """A tree with another laid over it; where the `kind` differs, the other one stands alone."""
+def merged(tree: JsonTree, changes: JsonTree) -> JsonTree:
+    """Merge changes into a tree; a mapping whose `kind` changes is replaced as a whole."""
     if not isinstance(tree, Mapping) or not isinstance(changes, Mapping):
         return changes
     if "kind" in changes and changes["kind"] != tree.get("kind"):
@@ -81,22 +82,22 @@ def merged(tree: Tree, changes: Tree) -> Tree:
     return dict(tree) | {key: merged(tree.get(key), value) for key, value in changes.items()}
 
 
-def parse(words: Sequence[str]) -> list[tuple[str, Tree]]:
-    """Pairs of dotted path and value from words as typed.
+def parse_overrides(words: Sequence[str]) -> list[tuple[str, JsonTree]]:
+    """Parse command-line words into pairs of dotted path and value.
 
     Raises:
-        UserError: a word that is no override, or one without a value.
+        UserError: a word that is not an override, or an override without a value.
     """
-    pairs, rest = [], list(words)
-    while rest:
-        word = rest.pop(0)
+    pairs, remaining = [], list(words)
+    while remaining:
+        word = remaining.pop(0)
         if not word.startswith("--") or word == "--":
-            raise UserError(f"{word!r} is not understood; overrides look like --optimizer.lr 0.05")
+            raise UserError(f"unexpected word {word!r}: overrides look like --optimizer.lr 0.05")
         path, equals, text = word[2:].partition("=")
         if not equals:
-            if not rest or (rest[0].startswith("--") and len(rest[0]) > 2):
+            if not remaining or (remaining[0].startswith("--") and len(remaining[0]) > 2):
                 raise UserError(f"--{path} needs a value")
-            text = rest.pop(0)
+            text = remaining.pop(0)
         try:
             value = files.check_tree_size(yaml.safe_load(text))
         except (yaml.YAMLError, ValueError, RecursionError):
@@ -105,36 +106,38 @@ def parse(words: Sequence[str]) -> list[tuple[str, Tree]]:
     return pairs
 
 
-def override(tree: Tree, pairs: Iterable[tuple[str, Tree]]) -> Tree:
-    """A tree with values put at dotted paths, kinds first, whatever their order.
+def apply_overrides(tree: JsonTree, pairs: Iterable[tuple[str, JsonTree]]) -> JsonTree:
+    """Set values at dotted paths. Each `kind` is set first, so the order does not matter.
 
     Raises:
-        UserError: a place beyond the end of a list.
+        UserError: a path has an index beyond the end of a list.
     """
     for path, value in sorted(pairs, key=lambda pair: not pair[0].endswith(".kind")):
         tree = _put(tree, path.split("."), value, path)
     return tree
 
 
-def _put(tree: Tree, keys: list[str], value: Tree, path: str) -> Tree:
+def _put(tree: JsonTree, keys: list[str], value: JsonTree, path: str) -> JsonTree:
+    """Return a copy of a tree with a value at the path that `keys` spells."""
     if not keys:
         return value
     key, *rest = keys
     if isinstance(tree, list):
         if not key.isdigit() or int(key) >= len(tree):
-            raise UserError(f"--{path}: {key!r} is not a place in a list of {len(tree)}")
-        place = int(key)
-        return [*tree[:place], _put(tree[place], rest, value, path), *tree[place + 1 :]]
+            raise UserError(f"--{path}: {key!r} is not an index of a list of {len(tree)}")
+        index = int(key)
+        return [*tree[:index], _put(tree[index], rest, value, path), *tree[index + 1 :]]
     fields = tree if isinstance(tree, dict) else {}
     if key == "kind" and not rest and fields.get("kind") != value:
         return {"kind": value}
     return {**fields, key: _put(fields.get(key), rest, value, path)}
 
 
-def explain(error: ValidationError, tree: Tree) -> str:
-    """One line for the first thing wrong: which field, and what is allowed."""
+def format_error(error: ValidationError, tree: JsonTree) -> str:
+    """Describe the most relevant problem in one line: the field, and what is allowed."""
     problems = error.errors(include_url=False)
-    first = min(problems, key=lambda each: (_is_side_branch(each), -len(each["loc"])))
+    first = min(problems, key=lambda problem: (_is_other_branch(problem), -len(problem["loc"])))
+    # A problem's location also names the branches of unions, which the tree does not have.
     path, node = [], tree
     part: Any
     for part in first["loc"]:
@@ -149,32 +152,34 @@ def explain(error: ValidationError, tree: Tree) -> str:
     field = ".".join(path) or "recipe"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        siblings = _siblings(tree, path)
-        return f"{field}: there is no such field{near(path[-1], siblings)}"
+        return f"{field}: there is no such field{suggestions(path[-1], _siblings(tree, path))}"
+    if first["type"] == "union_tag_not_found":
+        return f"{field}.kind: this field is required"
     if first["type"] == "missing":
-        return f"{field}: is needed here"
-    given = f" (got {first['input']!r})" if not isinstance(first["input"], Mapping) else ""
-    return f"{field}: {message[0].lower()}{message[1:]}{given}"
+        return f"{field}: this field is required"
+    value = f" (got {first['input']!r})" if not isinstance(first["input"], Mapping) else ""
+    return f"{field}: {message[0].lower()}{message[1:]}{value}"
 
 
-def _is_side_branch(problem: Any) -> bool:
-    """Whether the error is of a union's branch that was not meant."""
-    is_tree = isinstance(problem["input"], Mapping)
-    return (is_tree and problem["type"].endswith("_type")) or (
-        not is_tree and problem["type"] == "model_attributes_type"
+def _is_other_branch(problem: Any) -> bool:
+    """Whether a problem belongs to a branch of a union that the user did not choose."""
+    is_mapping = isinstance(problem["input"], Mapping)
+    return (is_mapping and problem["type"].endswith("_type")) or (
+        not is_mapping and problem["type"] == "model_attributes_type"
     )
 
 
-def _siblings(tree: Tree, path: list[str]) -> list[str]:
+def _siblings(tree: JsonTree, path: list[str]) -> list[str]:
+    """List the keys beside the last key of a path."""
     for key in path[:-1]:
         tree = tree[int(key)] if isinstance(tree, Sequence) else tree[key]
     return [key for key in tree if key != path[-1]]
 
 
-def near(word: str, known: Iterable[str]) -> str:
-    """The known words that look like this one, as the end of a sentence."""
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+def suggestions(word: str, choices: Iterable[str]) -> str:
+    """Suggest the choices most like a misspelt word, as the end of a sentence."""
+    choices = sorted(choices)
+    close = difflib.get_close_matches(word, choices, n=3, cutoff=0.5)
     if close:
         return f"; did you mean {' or '.join(close)}?"
-    return f"; there are {', '.join(known)}" if known else ""
+    return f"; choose from {', '.join(choices)}" if choices else ""

@@ -1,196 +1,207 @@
 """A run's training log in the form of the published documents."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 from residua.augment import Mixing
 from residua.recipes.recipe import Recipe
-from residua.reports.configuration import flat
-from residua.reports.content import Content
-from residua.reports.history import History, images_of, key_epochs
-from residua.reports.structure import statistics, tree
-from residua.reports.table import Table
-from residua.reports.words import ABSENT, count, duration, percent, points, setting
+from residua.reports.kit import document as doc
+from residua.reports.kit.formatting import MISSING, count, duration, percent, points, setting
+from residua.reports.kit.tables import Table
+from residua.reports.run_data import RunData
+from residua.reports.run_report.analysis import analyse, gap_blocks, key_epochs
+from residua.reports.run_report.configuration import settings, train_command
+from residua.reports.run_report.contents import Contents
+from residua.reports.run_report.curves import NO_EPOCH
+from residua.reports.run_report.network import architecture_lines, model_statistics, parts_table
+from residua.reports.run_report.report import environment_block
+from residua.reports.run_report.summary import notes
 from residua.runs import log_lines
-from residua.runs.run import Run
+from residua.runs.run import Run, checkpoint_step
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One epoch of the training progress."""
-
-    epoch: int
-    bar: str
-    test: str | None
-    """None where the epoch was not evaluated."""
-    marks: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TrainingLog:
-    """What the training log says beyond the report."""
-
-    facts: list[tuple[str, str]]
-    statistics: Table | None
-    tree: list[str]
-    splits: list[tuple[str, str]]
-    progress: list[Entry]
-    summary: Table
-    milestones: list[tuple[int, str, str]]
-    """Epoch, accuracy, and what it stands for."""
-    checkpoints: list[tuple[str, str, str]]
-    """What it is, its file in the run, and its accuracy."""
-    environment: list[tuple[str, str]]
-
-
-def training_log(run: Run, said: Content) -> TrainingLog:
-    """The log of a run, finished or not.
-
-    Args:
-        run: the run.
-        said: its report.
-    """
-    recipe, history = run.recipe, said.history
-    return TrainingLog(
-        facts=_facts(run, said),
-        statistics=None if said.structure is None else statistics(said.structure),
-        tree=tree(recipe.architecture, said.structure),
-        splits=_splits(run),
-        progress=progress(history, images_of(run, history.monitored)),
-        summary=_summary(run, history),
-        milestones=[
-            (record["epoch"], percent(history.accuracy(record)), reason)
-            for record, reason in key_epochs(history)
-            if history.accuracy(record) is not None
+def training_log_document(contents: Contents) -> doc.Document:
+    """The training log of a run, finished or not, with the sections of the documents."""
+    run = contents.run
+    configuration: list[doc.Block] = [doc.Code(train_command(run.recipe)), settings(run.recipe)]
+    return doc.Document(
+        title=f"{run.recipe.name} training log",
+        subtitle="",
+        intro=[_facts(contents), *notes(run)],
+        sections=[
+            _model_section(contents),
+            doc.Section("Dataset", [_dataset(run)]),
+            doc.Section("Training configuration", configuration),
+            doc.Section("Training progress", progress_blocks(run)),
+            _summary_section(contents),
+            *_analysis_sections(run),
+            doc.Section("Checkpoints", [_checkpoints(run)]),
+            doc.Section("Hardware and environment", [environment_block(run.environment)]),
         ],
-        checkpoints=_checkpoints(run, history),
-        environment=_environment(run),
     )
 
 
-def progress(history: History, images: int | None) -> list[Entry]:
-    """Every epoch as the documents print it, with marks for the target and the best epoch.
-
-    Args:
-        history: the finished epochs.
-        images: evaluated in each epoch, where the log does not say; None for not known.
-    """
-    reached, best = history.reached, history.best
-    return [
-        Entry(
-            record["epoch"],
-            log_lines.bar_line(record),
-            log_lines.test_line(record, images),
-            log_lines.marks(record is reached, record is best),
-        )
-        for record in history.records
+def progress_blocks(run: RunData) -> list[doc.Block]:
+    """Each epoch as the documents print it, with badges for the target and the best epoch."""
+    if not run.records:
+        return ["No epoch is finished yet."]
+    blocks: list[doc.Block] = [
+        "Epochs are counted from 1. The loss of a bar is that of the epoch's last batch where the "
+        "log has it, otherwise the epoch's mean."
     ]
+    best = run.best.record if run.best else None
+    for record in run.records:
+        blocks += [doc.Heading(f"EPOCH: {record.epoch}"), doc.Code(log_lines.bar_line(record))]
+        line = log_lines.evaluation_line(record)
+        parts: list[str | doc.Strong] = [line or "Not evaluated."]
+        for badge in log_lines.badges(record, record is best):
+            parts += [" ✓ ", doc.Strong(badge)]
+        blocks.append(doc.Text(*parts))
+    return blocks
 
 
-def _facts(run: Run, said: Content) -> list[tuple[str, str]]:
-    recipe, history = run.recipe, said.history
-    best = history.best
+def _facts(contents: Contents) -> doc.Bullets:
+    run, structure = contents.run, contents.structure
+    recipe = run.recipe
     optimizer = recipe.optimizer.model_dump(mode="json")
     schedule = optimizer.pop("lr", None)
-    parameters = said.structure.summary.parameters if said.structure else None
-    accuracy = None if best is None else history.accuracy(best)
+    parameters = count(structure.summary.parameters if structure else None)
     limit = f", limited to {count(recipe.data.limit)} images a split" if recipe.data.limit else ""
-    return [
-        ("Model", f"{recipe.name} ({count(parameters)} parameters)"),
+    return _bullets(
+        ("Model", f"{recipe.name} ({parameters} parameters)"),
         ("Dataset", f"{recipe.data.kind}{limit}"),
-        ("Target accuracy", ABSENT if history.target is None else f"{history.target:g} %"),
-        (f"Best {history.monitored} accuracy", percent(accuracy)),
-        ("Training", f"{len(history.records)} of {recipe.epochs} epochs"),
+        ("Target accuracy", _target(recipe)),
+        (f"Best {run.selection_split} accuracy", percent(run.best.accuracy if run.best else None)),
+        ("Training", f"{len(run.records)} of {recipe.epochs} epochs"),
         ("Batch size", str(recipe.batch_size)),
         ("Optimizer", setting(optimizer)),
         ("Learning rate", setting(schedule)),
-        ("Augmentation", ", ".join(each.kind for each in recipe.augmentation) or "none"),
+        ("Augmentation", ", ".join(item.kind for item in recipe.augmentation) or "none"),
         ("Regularisation", regularisation(recipe)),
-    ]
+    )
+
+
+def _bullets(*rows: tuple[str, str]) -> doc.Bullets:
+    return doc.Bullets([doc.Text(doc.Strong(label), f": {value}") for label, value in rows])
+
+
+def _target(recipe: Recipe) -> str:
+    return MISSING if recipe.target_accuracy is None else f"{recipe.target_accuracy:g} %"
 
 
 def regularisation(recipe: Recipe) -> str:
-    """What keeps the network from learning by heart, each with its strength."""
-    tree = recipe.model_dump(mode="json")
-    network = tree["architecture"]
-    whole = [
-        each.model_dump(mode="json") for each in recipe.augmentation if isinstance(each, Mixing)
+    """What regularises the network besides weight decay, with its strength."""
+    fields = recipe.model_dump(mode="json")
+    network = fields["architecture"]
+    mixing = [
+        item.model_dump(mode="json") for item in recipe.augmentation if isinstance(item, Mixing)
     ]
-    numbers = {
-        "label smoothing": tree["loss"]["label_smoothing"],
+    strengths = {
+        "label smoothing": fields["loss"]["label_smoothing"],
         "dropout": network["dropout"],
         "dropout in blocks": network["block"]["dropout"],
         "channel dropout in the stem": network["stem"].get("dropout"),
         "stochastic depth": network["stochastic_depth"],
     }
-    found = [setting(each) for each in (*whole, tree["sharpness"]) if each]
-    found += [f"{name} {setting(value)}" for name, value in numbers.items() if value]
-    return "; ".join(found) or "none"
+    texts = [setting(value) for value in (*mixing, fields["sam"]) if value]
+    texts += [f"{name} {setting(value)}" for name, value in strengths.items() if value]
+    return "; ".join(texts) or "none"
 
 
-def _splits(run: Run) -> list[tuple[str, str]]:
-    found = run.data_fingerprint
-    rows = [
-        (f"{name.capitalize()} images", count(split["images"]))
-        for name, split in found.get("splits", {}).items()
+def _model_section(contents: Contents) -> doc.Section:
+    structure = contents.structure
+    lines = architecture_lines(contents.run.recipe.architecture, structure)
+    blocks: list[doc.Block] = [doc.Heading("Architecture"), doc.Code("\n    ↓\n".join(lines))]
+    if structure is not None:
+        statistics: list[doc.Block] = [doc.Heading("Model statistics"), model_statistics(structure)]
+        blocks = [*statistics, *blocks, parts_table(structure)]
+    return doc.Section("Model", blocks)
+
+
+def _dataset(run: RunData) -> doc.Block:
+    data = run.fingerprint
+    rows = [(f"{name.capitalize()} images", count(s.images)) for name, s in data.splits.items()]
+    if data.classes:
+        rows.append(("Classes", str(len(data.classes))))
+    for name, values in (data.normalization.model_dump() if data.normalization else {}).items():
+        rows.append((f"Normalization, {name}", ", ".join(f"{value:.4f}" for value in values)))
+    return Table(("", ""), rows, 2) if rows else "The run did not record its data."
+
+
+def _summary_section(contents: Contents) -> doc.Section:
+    run = contents.run
+    milestones = [
+        doc.Text(doc.Strong(f"Epoch {record.epoch}"), f": {percent(metrics.accuracy)} ({reason})")
+        for record, reason in key_epochs(run)
+        if (metrics := record.evaluation)
     ]
-    if "classes" in found:
-        rows.append(("Classes", str(len(found["classes"]))))
-    for name, values in found.get("normalization", {}).items():
-        rows.append((f"Normalisation, {name}", ", ".join(f"{value:.4f}" for value in values)))
-    return rows
+    blocks: list[doc.Block] = [
+        _summary_table(run),
+        doc.Heading("Key milestones"),
+        doc.Bullets(milestones) if milestones else "No epoch has been evaluated yet.",
+        doc.Heading("Training curves"),
+        doc.Figures(contents.charts) if contents.charts else NO_EPOCH,
+    ]
+    if contents.animation is not None:
+        blocks += [
+            doc.Heading("Training as an animation"),
+            doc.Figures([contents.animation], wide=True),
+        ]
+    return doc.Section("Summary", blocks)
 
 
-def _summary(run: Run, history: History) -> Table:
-    best, target = history.best, history.target
-    accuracy = None if best is None else history.accuracy(best)
-    seconds: Sequence[float] = [record["seconds"] for record in history.records]
-    margin = None if accuracy is None or target is None else accuracy - target
-    mean = sum(seconds) / len(seconds) if seconds else None
-    waited = sum(record.get("evaluation_seconds", 0.0) for record in history.records)
+def _summary_table(run: RunData) -> Table:
+    best, target, result = run.best, run.recipe.target_accuracy, run.result
+    margin = None if best is None or target is None else best.accuracy - target
+    mean_seconds = run.train_seconds / len(run.records) if run.records else None
     rows = [
         ("Target accuracy", percent(target)),
-        (f"Best {history.monitored} accuracy", percent(accuracy)),
-        ("Accuracy margin", ABSENT if margin is None else points(margin)),
-        ("Epoch of best model", ABSENT if best is None else str(best["epoch"])),
-        ("Total training time", duration(sum(seconds))),
-        ("Total evaluation time", duration(waited)),
-        ("Average time per epoch", ABSENT if mean is None else duration(mean)),
+        (f"Best {run.selection_split} accuracy", percent(best.accuracy if best else None)),
     ]
-    result = run.result
     if result is not None:
-        rows.insert(2, ("Test accuracy, last epoch", percent(result["last"]["test_accuracy"])))
-    if result is not None and history.monitored != "test":
-        rows.insert(3, ("Test accuracy, best epoch", percent(result["best"]["test_accuracy"])))
+        rows.append(("Test accuracy, last epoch", percent(result.last.test_accuracy)))
+        if run.selection_split != "test":
+            rows.append(("Test accuracy, best epoch", percent(result.best.test_accuracy)))
+    rows += [
+        ("Accuracy margin", points(margin)),
+        ("Epoch of best model", str(best.epoch) if best else MISSING),
+        ("Total training time", duration(run.train_seconds)),
+        ("Total evaluation time", duration(run.evaluation_seconds)),
+        ("Average time per epoch", duration(mean_seconds)),
+    ]
     return Table(("Metric", "Value"), rows)
 
 
-def _checkpoints(run: Run, history: History) -> list[tuple[str, str, str]]:
-    """The best and the last, where they are there."""
-    steps = {record.get("step"): record for record in history.records}
-    found = [("best", run.best, history.best)] if run.best.is_file() else []
-    if run.saved:
-        found.append(("last", run.saved[-1], steps.get(run.step)))
-    return [
-        (
-            "the middle of an epoch" if record is None else f"{which} epoch ({record['epoch']})",
-            str(path.relative_to(run.path)),
-            percent(None if record is None else history.accuracy(record)),
-        )
-        for which, path, record in found
+def _analysis_sections(run: RunData) -> Sequence[doc.Section]:
+    findings = analyse(run)
+    if findings is None:
+        return []
+    blocks: list[doc.Block] = [
+        doc.Heading("Overfitting gap"),
+        *gap_blocks(run),
+        doc.Heading("Plateau"),
+        findings.plateau_text,
+        doc.Heading("Dynamics"),
+        findings.thirds,
+        doc.Bullets(findings.warnings),
     ]
+    return [doc.Section("Analysis", blocks), doc.Section("Recommendations", findings.advice)]
 
 
-def _environment(run: Run) -> list[tuple[str, str]]:
-    """What the run started on, as far as the documents tell it."""
-    known = dict(flat(run.environment))
-    rows = {
-        "Device": "device",
-        "Processor": "processor",
-        "System": "system",
-        "Python": "python",
-        "PyTorch": "packages.torch",
-        "residua": "packages.residua",
-        "Started": "started",
-    }
-    return [(label, known[key]) for label, key in rows.items() if key in known]
+def _checkpoints(run: RunData) -> doc.Block:
+    """The checkpoints of the best and of the last epoch, where they exist."""
+    files = Run(run.path)
+    rows: list[tuple[str, Path, float | None]] = []
+    if files.best_checkpoint.is_file() and run.best:
+        rows.append((f"best epoch ({run.best.epoch})", files.best_checkpoint, run.best.accuracy))
+    if files.checkpoints:
+        latest = files.checkpoints[-1]
+        step = checkpoint_step(latest)
+        record = next((record for record in run.records if record.step == step), None)
+        name = f"last epoch ({record.epoch})" if record else "the middle of an epoch"
+        metrics = record.evaluation if record else None
+        rows.append((name, latest, metrics.accuracy if metrics else None))
+    items = [
+        (name, f"{path.relative_to(run.path)}, {percent(value)}") for name, path, value in rows
+    ]
+    return _bullets(*items) if rows else "No checkpoint is saved yet."

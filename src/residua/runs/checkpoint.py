@@ -68,3 +68,14 @@ def tensor_digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def first_mismatch(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str | None:
+    """The first name whose tensor is missing on one side, or of another shape or type."""
+    names = own.keys() ^ other.keys()
+    names |= {
+        name
+        for name in own.keys() & other.keys()
+        if (own[name].shape, own[name].dtype) != (other[name].shape, other[name].dtype)
+    }
+    return min(names, default=None)

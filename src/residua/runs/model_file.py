@@ -5,9 +5,12 @@ epoch is not its best also has `model-last.safetensors` and `model-last.json`. T
 that were evaluated: averaged, with batch normalization re-estimated, where the recipe says so.
 """
 
+import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import torch
+from pydantic import Field
 from safetensors.torch import save
 from torch import Tensor
 
@@ -19,7 +22,7 @@ from residua.errors import UserError
 from residua.models import ResidualNetwork, architecture_errors
 from residua.models.network import NormalizedNetwork
 from residua.recipes.recipe import Recipe
-from residua.runs.checkpoint import tensor_digest
+from residua.runs.checkpoint import first_mismatch, tensor_digest
 from residua.runs.records import (
     Count,
     JsonFile,
@@ -27,13 +30,15 @@ from residua.runs.records import (
     Positive,
     SelectionSplit,
     SplitName,
-    read_json,
+    parse_json,
 )
 from residua.runs.run import Run
 
 Which = Literal["best", "last"]
 """The network of the best or of the last epoch."""
-MAX_MODEL_BYTES = 2**33
+HEADER_BYTES = 2**24
+"""Bytes that a safetensors file may have beyond its tensors."""
+ImageSide = Annotated[int, Field(ge=1, le=1024)]
 
 
 class ModelInfo(JsonFile):
@@ -42,20 +47,22 @@ class ModelInfo(JsonFile):
     format_version: Literal[1] = 1
     recipe: Recipe
     """The whole recipe; `architecture`, `tta` and `precision` are taken from it."""
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
     """The class of each logit."""
     normalization: ChannelStats
     """The channel statistics of the `normalize` module."""
-    image_size: tuple[Positive, Positive]
+    image_size: tuple[ImageSide, ImageSide]
     """Height and width, in pixels, of the images it was evaluated on."""
     epoch: Positive
     step: Count
     selection_split: SelectionSplit
     """The split that the best epoch is selected on."""
+    is_last: bool = False
+    """Whether the training ended with this epoch."""
     metrics: dict[SplitName, Metrics]
     """Measured figures by split, with the recipe's test-time augmentation."""
     sha256: str = ""
-    """Of the tensors of the safetensors file."""
+    """Of the tensors of the safetensors file, and of all other fields of this file."""
 
     @property
     def tta(self) -> TTA:
@@ -81,15 +88,23 @@ def save_model(run: Run, network: ResidualNetwork, info: ModelInfo, which: Which
         name: value.detach().cpu().contiguous() for name, value in normalized.state_dict().items()
     }
     files.write_atomic(weights, save(tensors, {"format": "pt"}))
-    run.write_json(description.name, info.replace(sha256=tensor_digest(tensors)))
+    run.write_json(description.name, sign_model(info, tensors))
 
 
-def update_model_metrics(run: Run, split: SplitName, metrics: Metrics) -> None:
-    """Add the figures of a split to model.json."""
-    _, description = model_paths(run.path)
-    info = read_json(ModelInfo, description)
-    if info is not None:
-        run.write_json(description.name, info.replace(metrics=info.metrics | {split: metrics}))
+def update_model(run: Run, test: Metrics, is_last: bool) -> None:
+    """Add to the best epoch's model.json what the end of the training shows.
+
+    Raises:
+        UserError: there is no model, or it is damaged.
+    """
+    network, info = load_model(run.path)
+    info = info.replace(metrics=info.metrics | {"test": test}, is_last=is_last)
+    run.write_json("model.json", sign_model(info, network.state_dict()))
+
+
+def sign_model(info: ModelInfo, tensors: dict[str, Tensor]) -> ModelInfo:
+    """The description with the checksum of itself and of the tensors."""
+    return info.replace(sha256=_digest(tensors, info.model_dump_json()))
 
 
 def copy_last_model(run: Run) -> None:
@@ -103,29 +118,52 @@ def load_model(directory: Path, which: Which = "best") -> tuple[NormalizedNetwor
 
     Args:
         directory: a run, or any directory with the two files.
-        which: the best or the last epoch's network; the latter only exists in a finished run, and
-            is the former where the last epoch was the best.
+        which: the best or the last epoch's network; the latter only exists in a finished run.
 
     Raises:
         UserError: there is no such model, or it is damaged.
     """
     weights, description = model_paths(directory, which)
-    info = read_json(ModelInfo, description)
-    if info is None or not weights.is_file():
+    if which == "last" and not description.is_file():
+        best = load_model(directory)
+        if best[1].is_last:
+            return best
+    if not weights.is_file() or not description.is_file():
         raise UserError(f"{directory} has no model: there is no {weights.name} or its .json")
     try:
-        tensors, _ = files.read_safetensors(weights, MAX_MODEL_BYTES)
-        if tensor_digest(tensors) != info.sha256:
+        text = files.read_bytes(description).decode()
+        info = parse_json(ModelInfo, text)
+        # Without memory, until it is known that the weights are those of this network.
+        with torch.device("meta"):
+            expected = _build(info).state_dict()
+    except (OSError, ValueError, UserError) as error:
+        raise UserError(f"{description} is damaged: {error}") from None
+    try:
+        max_bytes = sum(value.nbytes for value in expected.values()) + HEADER_BYTES
+        tensors, _ = files.read_safetensors(weights, max_bytes)
+        if _digest(tensors, text) != info.sha256:
             raise ValueError(f"its contents do not match {description.name}")
-        network = _build(info, tensors)
-    except (OSError, ValueError, RuntimeError) as error:
+        if mismatch := first_mismatch(expected, tensors):
+            raise ValueError(f"it is of another network: it differs in {mismatch}")
+    except (OSError, ValueError) as error:
         raise UserError(f"{weights} is damaged: {error}") from None
-    return network, info
+    network = _build(info)
+    network.load_state_dict(tensors)
+    return network.eval().requires_grad_(False), info
 
 
-def _build(info: ModelInfo, tensors: dict[str, Tensor]) -> NormalizedNetwork:
+def _build(info: ModelInfo) -> NormalizedNetwork:
+    """The network with its normalization and initial weights.
+
+    Raises:
+        UserError: it cannot be built.
+    """
     with architecture_errors():
         network = info.recipe.architecture.build(len(info.classes))
-    normalized = NormalizedNetwork(Normalize.from_stats(info.normalization), network)
-    normalized.load_state_dict(tensors)
-    return normalized.eval().requires_grad_(False)
+    return NormalizedNetwork(Normalize.from_stats(info.normalization), network)
+
+
+def _digest(tensors: dict[str, Tensor], description: str) -> str:
+    """SHA-256 of the tensors and of a description, however it is formatted, without its own."""
+    tree = json.loads(description) | {"sha256": ""}
+    return tensor_digest(tensors, json.dumps(tree, sort_keys=True))

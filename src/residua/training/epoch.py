@@ -6,11 +6,19 @@ import warnings
 from dataclasses import dataclass, field, replace
 
 from residua.devices import peak_memory
+from residua.errors import UserError
 from residua.inference.evaluation import Evaluation, StopCheck, never_stop
 from residua.recipes.recipe import EarlyStopping
 from residua.runs.artifacts import Predictions, save_predictions
 from residua.runs.checkpoint import CorruptCheckpoint
-from residua.runs.model_file import ModelInfo, copy_last_model, save_model, update_model_metrics
+from residua.runs.model_file import (
+    ModelInfo,
+    Which,
+    copy_last_model,
+    load_model,
+    save_model,
+    update_model,
+)
 from residua.runs.records import EpochRecord, Metrics, Result, SplitName, TestFigures
 from residua.runs.run import Run
 from residua.training.gradients import diagnose_gradients
@@ -164,22 +172,36 @@ def patience_exceeded(stopping: EarlyStopping, accuracies: dict[int, float]) -> 
 
 
 def finish_training(
-    run: Run, session: TrainingSession, state: TrainingState, cache: EvaluationCache
+    run: Run,
+    session: TrainingSession,
+    state: TrainingState,
+    cache: EvaluationCache,
+    check_stop: StopCheck,
 ) -> Result:
-    """Evaluate the last and the best epoch on the test set; write result, model and predictions."""
+    """Evaluate the last and the best epoch on the test set; write result, model and predictions.
+
+    Raises:
+        EvaluationInterrupted: a stop was requested; resumption evaluates again.
+    """
     evaluations = dict(cache.by_epoch) if session.selection_split_name == "test" else {}
     last, best, log = state.history[-1], best_epoch(session, state), list(state.history)
     evaluated = len(session.selection_accuracies(state))
-    tested_last = evaluations.get(last.epoch) or _evaluate_on_test(session, state)
-    tested_best, lost = tested_last, None
+    tested_last = evaluations.get(last.epoch) or _evaluate_on_test(session, state, check_stop)
+    tested_best, lost, model_saved = tested_last, None, _best_model_is_saved(run, best)
     if best != last.epoch:
-        _save_last_model(run, session, state, tested_last)
-        found = evaluations.get(best) or _evaluate_best(run, session, state, best)
+        _save_model(run, session, state, {"test": tested_last.metrics}, "last")
+        cached = evaluations.get(best) if model_saved else None
+        found = cached or _evaluate_best(run, session, state, best, check_stop)
         tested_best, lost = (tested_last, best) if found is None else (found, None)
-    if lost is None:
-        update_model_metrics(run, "test", tested_best.metrics)
-    else:
+    if lost is not None:
         copy_last_model(run)
+    else:
+        if not model_saved:
+            metrics: dict[SplitName, Metrics] = {}
+            if (selected := state.history[-1].evaluation) is not None:
+                metrics[session.selection_split_name] = selected
+            _save_model(run, session, state, metrics, "best")
+        update_model(run, tested_best.metrics, is_last=best == last.epoch)
     reached = [record.epoch for record in log if record.target_reached]
     result = Result(
         recipe=session.recipe.name,
@@ -216,22 +238,40 @@ def _test_figures(epoch: int, evaluation: Evaluation) -> TestFigures:
     )
 
 
-def _evaluate_on_test(session: TrainingSession, state: TrainingState) -> Evaluation:
-    with session.evaluated_weights(state, never_stop):
-        return session.evaluate(state, session.splits.test)
+def _evaluate_on_test(
+    session: TrainingSession, state: TrainingState, check_stop: StopCheck
+) -> Evaluation:
+    with session.evaluated_weights(state, check_stop):
+        return session.evaluate(state, session.splits.test, check_stop)
 
 
-def _save_last_model(
-    run: Run, session: TrainingSession, state: TrainingState, evaluation: Evaluation
+def _best_model_is_saved(run: Run, best: int) -> bool:
+    """Whether model.safetensors holds the network of the best epoch; warns where it does not."""
+    try:
+        _, info = load_model(run.path)
+        if info.epoch != best:
+            raise UserError(f"{run.path}: the model is of epoch {info.epoch}, the best is {best}")
+    except UserError as error:
+        warnings.warn(f"{error}; it is written again", stacklevel=2)
+        return False
+    return True
+
+
+def _save_model(
+    run: Run,
+    session: TrainingSession,
+    state: TrainingState,
+    metrics: dict[SplitName, Metrics],
+    which: Which,
 ) -> None:
-    """Save the last epoch's network beside that of the best epoch."""
-    info = model_info(session, state.history[-1], {"test": evaluation.metrics})
+    """Save the network as it is evaluated, at the end of an epoch."""
+    info = model_info(session, state.history[-1], metrics)
     with session.evaluated_weights(state, never_stop):
-        save_model(run, state.network, info, "last")
+        save_model(run, state.network, info, which)
 
 
 def _evaluate_best(
-    run: Run, session: TrainingSession, state: TrainingState, epoch: int
+    run: Run, session: TrainingSession, state: TrainingState, epoch: int, check_stop: StopCheck
 ) -> Evaluation | None:
     """Evaluate the best epoch's checkpoint; None, with a warning, where it is damaged."""
     try:
@@ -241,4 +281,4 @@ def _evaluate_best(
     except CorruptCheckpoint as error:
         warnings.warn(f"{error}; the last epoch stands in for the best, {epoch}", stacklevel=2)
         return None
-    return _evaluate_on_test(session, state)
+    return _evaluate_on_test(session, state, check_stop)

@@ -162,7 +162,7 @@ def _events(
                 yield CheckpointSaved(saved, state.step, best)
             timer.start()
         if is_finished(session, state):
-            yield Finished(finish_training(run, session, state, cache))
+            yield Finished(finish_training(run, session, state, cache, check_stop))
             return
         if should_stop(session.progress(state)):
             state.seconds += timer.stop()

@@ -1,7 +1,7 @@
-"""Which learning rate a recipe bears: Smith's range test (arXiv:1506.01186).
+"""The learning-rate range test (Smith, arXiv:1506.01186).
 
-The rate rises exponentially over some steps of a training that leaves nothing behind; where the
-loss falls, and where it turns up, show what a schedule may start from and go up to.
+The learning rate rises exponentially over some training steps that are thrown away afterwards.
+Where the loss falls, and where it turns up, shows which rates a schedule may use.
 """
 
 import math
@@ -19,86 +19,86 @@ from residua.training.loop import step
 from residua.training.session import build_training
 
 SMOOTHING = 0.9
-"""What the smoothed loss keeps of itself at every step, corrected for its start."""
-DIVERGED = 4.0
-"""The loss has diverged when its smoothed value is so many times the least one."""
-BELOW = 10.0
-"""The suggested rate is the one at which the smoothed loss is least, divided by this."""
+"""Decay of the loss's exponential moving average, whose start-up bias is corrected."""
+DIVERGENCE_FACTOR = 4.0
+"""The loss has diverged when its moving average is this many times its minimum."""
+SUGGESTION_DIVISOR = 10.0
+"""The suggestion is the learning rate with the least smoothed loss, divided by this."""
 
 
 @dataclass(frozen=True)
 class LRCurve:
-    """The loss of a training whose rate rises from step to step."""
+    """Learning rates and losses of a range test."""
 
-    rates: tuple[float, ...]
+    lrs: tuple[float, ...]
     losses: tuple[float, ...]
-    """Of each batch, before the step of that rate."""
+    """Of each batch, before the step with that learning rate."""
     smoothed: tuple[float, ...]
-    """The same, smoothed."""
+    """The losses' moving average."""
     diverged: bool
-    """Whether it was stopped because the loss diverged."""
+    """Whether the test ended early because the loss diverged."""
 
     @property
     def suggestion(self) -> float:
-        """A tenth of the rate at which the smoothed loss is least."""
-        least = min(range(len(self.smoothed)), key=lambda place: self.smoothed[place])
-        return self.rates[least] / BELOW
+        """A tenth of the learning rate with the least smoothed loss."""
+        lowest = min(range(len(self.smoothed)), key=lambda index: self.smoothed[index])
+        return self.lrs[lowest] / SUGGESTION_DIVISOR
 
 
 def find_lr(recipe: Recipe, start: float = 1e-5, end: float = 10.0, steps: int = 100) -> LRCurve:
-    """Train for some steps while the rate of `optimizer.lr` rises; no run is made or touched.
+    """Train for some steps while `optimizer.lr` rises; writes no run.
 
-    All else runs as in the recipe; weights are not averaged.
-    The training stops at a loss that is not finite or has diverged.
+    Everything else is as in the recipe, but weights are not averaged. The test ends early when the
+    loss diverges or is not finite.
 
     Args:
         recipe: what to train.
-        start: the first rate, above 0.
-        end: the last rate, above the first.
-        steps: steps to take at most, at least 2.
+        start: the first learning rate, above 0.
+        end: the last learning rate, above the first.
+        steps: the number of steps, at least 2.
 
     Raises:
-        UserError: rates or steps that make no curve; the data is missing; no loss was finite.
+        UserError: the arguments are out of range; data is missing; the first loss is not finite.
     """
     if not 0 < start < end < math.inf or steps < 2:
-        raise UserError("a rate is searched for over 2 steps or more, from above 0 upwards")
-    rates: list[float] = []
+        raise UserError("a range test needs 0 < start < end and at least 2 steps")
+    lrs: list[float] = []
     losses: list[float] = []
     smoothed: list[float] = []
-    total, diverged = 0.0, False
-    for count, (rate, loss) in enumerate(_losses(recipe, start, end, steps), 1):
-        total = SMOOTHING * total + (1 - SMOOTHING) * loss
-        smooth = total / (1 - SMOOTHING**count)
-        diverged = not math.isfinite(loss) or smooth > DIVERGED * min([smooth, *smoothed])
+    average, diverged = 0.0, False
+    for count, (lr, loss) in enumerate(_losses(recipe, start, end, steps), 1):
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        corrected = average / (1 - SMOOTHING**count)
+        diverged = not math.isfinite(loss) or corrected > DIVERGENCE_FACTOR * min(
+            [corrected, *smoothed]
+        )
         if diverged:
             break
-        rates.append(rate)
+        lrs.append(lr)
         losses.append(loss)
-        smoothed.append(smooth)
-    if not rates:
-        raise UserError("the loss is not finite at the first rate already: begin with a lower one")
-    return LRCurve(tuple(rates), tuple(losses), tuple(smoothed), diverged)
+        smoothed.append(corrected)
+    if not lrs:
+        raise UserError(f"the loss is not finite at the first learning rate, {start:g}: lower it")
+    return LRCurve(tuple(lrs), tuple(losses), tuple(smoothed), diverged)
 
 
 def _losses(recipe: Recipe, start: float, end: float, steps: int) -> Iterator[tuple[float, float]]:
-    """The rate and the loss of each step."""
-    session, state = build_training(recipe.model_copy(update={"average": None}))
+    """Yield the learning rate and the loss of each step."""
+    session, state = build_training(recipe.replace(weight_average=None))
     epochs = (steps - 1) / session.sampler.steps_per_epoch
     rising = Exponential(start=start, end=end, epochs=epochs)
-    optimizer = recipe.optimizer.model_copy(update={"lr": rising})
-    changed = session.recipe.model_copy(update={"optimizer": optimizer})
-    session = replace(session, recipe=changed)
+    session = replace(session, recipe=session.recipe.replace(**{"optimizer.lr": rising}))
     for _ in range(steps):
         loss = step(session, state)
         yield state.optimizer.param_groups[0]["lr"], float(loss)
 
 
-def picture(curve: LRCurve) -> Figure:
-    """The loss against the rate, with the suggestion marked."""
+def plot(curve: LRCurve) -> Figure:
+    """Plot the loss against the learning rate and mark the suggestion."""
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(curve.rates, curve.losses, color="#c9cdd4", linewidth=1, label="each batch")
-    axes.plot(curve.rates, curve.smoothed, color="#d55e00", linewidth=1.6, label="smoothed")
+    axes.plot(curve.lrs, curve.losses, color="#c9cdd4", linewidth=1, label="each batch")
+    axes.plot(curve.lrs, curve.smoothed, color="#d55e00", linewidth=1.6, label="smoothed")
     axes.axvline(
         curve.suggestion,
         color="#0072b2",
@@ -116,26 +116,22 @@ def picture(curve: LRCurve) -> Figure:
     return figure
 
 
-def draw(curve: LRCurve, path: Path) -> None:
-    """Write the picture of a curve.
-
-    Args:
-        curve: what was found.
-        path: a file that ends in .png or .svg.
+def save_plot(curve: LRCurve, path: Path) -> None:
+    """Write the plot of a curve to a .png or .svg file.
 
     Raises:
-        UserError: another ending.
+        UserError: the file name has another suffix.
     """
+    check_plot_path(path)
     with mpl.rc_context({"svg.hashsalt": "residua"}):
-        picture(curve).savefig(checked(path))
+        plot(curve).savefig(path)
 
 
-def checked(path: Path) -> Path:
-    """The path of a picture.
+def check_plot_path(path: Path) -> None:
+    """Check that a plot can be written under this name.
 
     Raises:
         UserError: it ends in neither .png nor .svg.
     """
     if path.suffix not in (".png", ".svg"):
-        raise UserError(f"{path}: a picture's name ends in .png or .svg")
-    return path
+        raise UserError(f"{path}: the name of a plot ends in .png or .svg")

@@ -1,6 +1,6 @@
 """Everything that changes while a network trains: one object, one save, one load."""
 
-import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -10,12 +10,9 @@ from torch import Tensor
 from residua.errors import UserError
 from residua.models import ResidualNetwork
 from residua.recipes.recipe import Recipe
-from residua.runs.checkpoint import Checkpoint
+from residua.runs.checkpoint import Checkpoint, first_mismatch
 from residua.runs.records import CheckpointMetadata, EpochRecord
 from residua.training.metrics import EpochMetrics
-
-OPTIMIZER_TENSOR = re.compile(r"optimizer\.(\d+)\.(\w+)")
-"""Of a checkpoint: the index of a parameter, and the name of its optimiser state."""
 
 FREE_FIELDS: dict[str, bool | set[str]] = {
     "name": True,
@@ -95,7 +92,7 @@ class TrainingState:
             scaler=self.scaler.state_dict(),
         )
         tensors = {name: value.detach().cpu() for name, value in self._own_tensors().items()}
-        return Checkpoint(tensors | self._optimizer_tensors(), metadata)
+        return Checkpoint(tensors | _state_tensors(self.optimizer), metadata)
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Take everything from a checkpoint, completely or not at all.
@@ -107,12 +104,13 @@ class TrainingState:
         tensors, metadata = checkpoint.tensors, checkpoint.metadata
         own = self._own_tensors()
         states = {name: value for name, value in tensors.items() if name.startswith("optimizer.")}
-        mismatch = _first_mismatch(own, {k: v for k, v in tensors.items() if k not in states})
-        last = len(self._parameters()) - 1
-        for name in states:
-            match = OPTIMIZER_TENSOR.fullmatch(name)
-            if match is None or int(match[1]) > last:
-                mismatch = mismatch or name
+        indices = {name.split(".")[1] for name in states}
+        expected = own | {
+            name: value
+            for name, value in self._first_optimizer_tensors(states).items()
+            if name.split(".")[1] in indices
+        }
+        mismatch = first_mismatch(expected, tensors)
         if mismatch is None and metadata.optimizer != type(self.optimizer).__name__:
             mismatch = f"the optimiser, {metadata.optimizer or 'unknown'}"
         if mismatch is not None:
@@ -141,21 +139,31 @@ class TrainingState:
         averages = {f"average.{name}": value for name, value in self.average.items()}
         return weights | averages | {"metrics": self.metrics.totals}
 
-    def _optimizer_tensors(self) -> dict[str, Tensor]:
-        """The optimiser's state on the CPU, whatever shapes it has."""
-        return {
-            f"optimizer.{index}.{name}": torch.as_tensor(value).detach().cpu()
-            for index, parameter in enumerate(self._parameters())
-            for name, value in self.optimizer.state[parameter].items()
-            if value is not None
-        }
+    def _first_optimizer_tensors(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the optimiser's state is made of: that of a copy after one step of copied weights.
 
-    def _parameters(self) -> list[Tensor]:
-        return [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        The state of a parameter in a checkpoint is empty, or has these names, shapes and types.
+
+        Args:
+            states: the optimiser's tensors in the checkpoint.
+        """
+        has_momentum = any(name.endswith(".momentum_buffer") for name in states)
+        copied = object.__new__(type(self.optimizer))
+        vars(copied).update(vars(self.optimizer), state=defaultdict(dict), param_groups=[])
+        for group in self.optimizer.param_groups:
+            weights = [weight.detach().clone() for weight in group["params"]]
+            for weight in weights:
+                weight.grad = torch.zeros_like(weight)
+            # Torch's optimisers have no momentum buffers while the momentum is 0, as it always or
+            # for some steps of a schedule may be.
+            momentum = {"momentum": 0.5} if "momentum" in group and has_momentum else {}
+            copied.param_groups.append(group | {"params": weights} | momentum)
+        copied.step()
+        return _state_tensors(copied)
 
     def _load_optimizer(self, states: Mapping[str, Tensor]) -> None:
         """Replace the optimiser's state, which may have any shape (a counter, a matrix)."""
-        parameters = self._parameters()
+        parameters = _parameters(self.optimizer)
         self.optimizer.state.clear()
         for name, value in states.items():
             _, index, key = name.split(".")
@@ -193,12 +201,15 @@ def check_same_training(before: Recipe | None, now: Recipe) -> None:
         )
 
 
-def _first_mismatch(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str | None:
-    """The first name whose tensor is missing on one side, or of another shape or type."""
-    names = own.keys() ^ other.keys()
-    names |= {
-        name
-        for name in own.keys() & other.keys()
-        if (own[name].shape, own[name].dtype) != (other[name].shape, other[name].dtype)
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [weight for group in optimizer.param_groups for weight in group["params"]]
+
+
+def _state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of each parameter on the CPU, by the names in a checkpoint."""
+    return {
+        f"optimizer.{index}.{name}": torch.as_tensor(value).detach().cpu()
+        for index, parameter in enumerate(_parameters(optimizer))
+        for name, value in optimizer.state[parameter].items()
+        if value is not None
     }
-    return min(names, default=None)

@@ -1,7 +1,7 @@
-"""What was published of the five reference systems: facts, each with the document it is from.
+"""The published figures and logs of the five reference systems, and comparisons with them.
 
-The curves beside this module are the documents' logs, one row an epoch, epochs counted from 1,
-accuracies in percent; where a document logs only some epochs, only those are there.
+The CSV files are the documents' logs: one row an epoch, epochs counted from 1, accuracies in
+percent. A document that logs only some epochs has only those rows.
 """
 
 import csv
@@ -54,13 +54,19 @@ class Curve:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a run is held against: a system, and the curve meant (the last one it has)."""
+    """What a run is compared with: a system and one of its curves."""
 
     name: str
     system: System
     curve: Curve | None
     others: tuple[Curve, ...] = ()
-    """Further runs of the same system, which are shown beside the curve."""
+    """Further published runs of the same system."""
+
+    @property
+    def test_accuracies(self) -> dict[int, float]:
+        """The published test accuracies in percent, by epoch."""
+        points = self.curve.points if self.curve else ()
+        return {point.epoch: point.test_accuracy for point in points}
 
     @property
     def last(self) -> float | None:
@@ -69,12 +75,12 @@ class Reference:
 
     @property
     def best(self) -> float | None:
-        """Test accuracy of the best epoch, in percent, chosen on the test set itself."""
+        """Test accuracy of the best epoch, in percent; it was selected on the test set."""
         return self.curve.best.test_accuracy if self.curve else self.system.best
 
     @property
     def headline(self) -> str:
-        """The accuracies in a few words, in percent."""
+        """The accuracies in percent, as text."""
         if self.last is None:
             return f"{self.system.target:g} (its target)"
         if self.best is None:
@@ -83,33 +89,33 @@ class Reference:
 
 
 def names() -> list[str]:
-    """What a run can be held against: the systems, and single runs where there are several."""
-    several = [system for system in SYSTEMS.values() if len(system.curves) > 1]
-    return sorted([*SYSTEMS, *(name for system in several for name in system.curves)])
+    """The names of references: all systems, and single runs of systems with several."""
+    runs = [system.curves for system in SYSTEMS.values() if len(system.curves) > 1]
+    return sorted([*SYSTEMS, *(name for curves in runs for name in curves)])
 
 
 def reference(name: str) -> Reference:
-    """The system or the single run of this name.
+    """The system or the single published run of this name.
 
     Raises:
         KeyError: there is none.
     """
     if name in SYSTEMS:
         system = SYSTEMS[name]
-        found = [curve(each) for each in system.curves]
-        return Reference(name, system, found[-1] if found else None, tuple(found[:-1]))
+        curves = [curve(curve_name) for curve_name in system.curves]
+        return Reference(name, system, curves[-1] if curves else None, tuple(curves[:-1]))
     if name not in names():
         raise KeyError(name)
-    system = next(each for each in SYSTEMS.values() if name in each.curves)
+    system = next(system for system in SYSTEMS.values() if name in system.curves)
     return Reference(name, system, curve(name))
 
 
 @cache
 def curve(name: str) -> Curve:
-    """The log in a file beside this module.
+    """The published log in the CSV file of this name.
 
     Raises:
-        FileNotFoundError: there is none of this name.
+        FileNotFoundError: there is none.
     """
     text = resources.files(__name__).joinpath(f"{name}.csv").read_text(encoding="utf-8")
     return Curve(name, tuple(_point(row) for row in csv.DictReader(text.splitlines())))

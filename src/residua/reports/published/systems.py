@@ -1,40 +1,40 @@
-"""The figures of the five documents."""
+"""The figures of the five published systems."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class System:
-    """One document's system; None where the document does not say."""
+    """The system of one document; None where the document does not say."""
 
     name: str
-    """Of the recipe that is this system here."""
+    """Of its recipe in this package."""
     title: str
     """The document's own title."""
     source: str
-    """What kind of document it is, and where it came from."""
+    """What kind of document it is."""
     epochs: int
     """Of the training that the figures are of."""
     parameters: int
     """As published, rounded where the document rounds."""
     parameters_note: str = ""
-    """What is amiss with the published number."""
+    """What is wrong with the published number, or where it comes from."""
     last: float | None = None
     """Test accuracy of the last epoch, in percent."""
     best: float | None = None
-    """The highest test accuracy of any epoch, in percent: chosen on the test set itself."""
+    """The highest test accuracy of any epoch, in percent: selected on the test set."""
     best_epoch: int | None = None
     """Counted from 1."""
     rounding: float = 0.0
-    """By how many points the published accuracies may be rounded."""
+    """By how many points the published accuracies may be off because of rounding."""
     target: float | None = None
     """Test accuracy aimed at, in percent."""
     minutes: float | None = None
     """Of the whole training, on hardware that no document names."""
     curves: tuple[str, ...] = ()
-    """Files of the published logs; the last one is meant where only one is asked for."""
+    """Names of the published logs; the last one stands for the system."""
     notes: tuple[str, ...] = ()
-    """How the published figures were obtained, and what keeps them from being compared."""
+    """How the published figures were obtained, and what limits comparisons with them."""
 
 
 RESNET44 = System(
@@ -52,12 +52,12 @@ RESNET44 = System(
     notes=(
         "The published log counts epochs from 0 and shows 29 of 100; here they count from 1.",
         "The published loss of training is that of each epoch's last batch alone, not a mean: "
-        "it is not drawn over ours.",
+        "it is not drawn beside ours.",
         "The document does not say whether its test loss is smoothed as its training loss is; "
         "ours is not.",
-        "Under CutMix its training accuracy, like ours, counts an image as right only for its "
+        "Under CutMix its training accuracy, like ours, counts an image as correct only for its "
         "own label.",
-        "The best epoch was chosen on the test set itself.",
+        "The best epoch was selected on the test set.",
     ),
 )
 RESNET44V2 = System(
@@ -76,10 +76,10 @@ RESNET44V2 = System(
     curves=("resnet44v2_run1", "resnet44v2_run2"),
     notes=(
         "The document logs two runs, 69.68 % and 74.70 % at their end, and gives no reason for "
-        "the 5 points between them: far more than seeds make. Recipe resnet44v2_run1 takes the "
+        "the 5 points between them: far more than seeds explain. Recipe resnet44v2_run1 takes the "
         "first one for a network without the fourth stage, to which the document's 44 layers and "
         "2.7 M parameters belong.",
-        "The best epoch was chosen on the test set itself, which the document calls validation.",
+        "The best epoch was selected on the test set, which the document calls validation.",
     ),
 )
 WRN28_10 = System(
@@ -115,7 +115,7 @@ RESNET26W = System(
         "statistics, without dropout.",
         "Its training accuracy is too high for a mean over the running epoch (14.47 % beside a "
         "loss of 4.10 in the first): it was probably measured after each epoch. Ours is a mean.",
-        "The best epoch was chosen on the test set itself.",
+        "The best epoch was selected on the test set.",
     ),
 )
 RESNET34 = System(

@@ -1,0 +1,45 @@
+"""`residua evaluate`."""
+
+from pathlib import Path
+from typing import Literal
+
+from residua.cli.app import app
+
+
+@app.command
+def evaluate(
+    run: Path,
+    /,
+    *,
+    checkpoint: Literal["best", "last"] = "best",
+    split: Literal["test", "holdout", "train"] = "test",
+    tta: Literal["none", "mirror", "mirror_translate"] | None = None,
+    device: str | None = None,
+) -> None:
+    """Evaluate a run's network on a split of its data.
+
+    Parameters
+    ----------
+    run
+        The directory of the run.
+    checkpoint
+        The network of the best epoch, or of the last one.
+    split
+        The images to evaluate on.
+    tta
+        Test-time augmentation: average the logits over each image alone, with its mirror image,
+        or with both also shifted by a pixel. Left out: as the recipe says.
+    device
+        Where to evaluate; left out: as the recipe says.
+    """
+    from residua.inference import classifier
+    from residua.runs.run import Run
+
+    model = classifier.load(run, checkpoint, device or Run.open(run).recipe.device)
+    evaluation = classifier.evaluate(model, split=split, tta=tta)
+    print(
+        f"{split} set, {checkpoint} epoch ({model.info.epoch}), tta {tta or model.info.tta}: "
+        f"average loss {evaluation.loss:.4f}, "
+        f"accuracy {evaluation.correct}/{len(evaluation.predicted)} "
+        f"({evaluation.accuracy:.2f} %), top-5 {evaluation.top5:.2f} %"
+    )

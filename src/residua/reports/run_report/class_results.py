@@ -1,0 +1,213 @@
+"""Which classes a finished run's network knows, which it confuses, and where it is mistaken."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from residua.reports.kit import document as doc
+from residua.reports.kit.formatting import count, percent
+from residua.reports.kit.html import TEMPLATES
+from residua.reports.kit.images import COLORS, ImageFile, contact_sheet, image_uri, png
+from residua.reports.kit.tables import Table
+from residua.runs.artifacts import Predictions
+
+MAX_NAMED_CLASSES = 30
+"""The confusion matrix of more classes is drawn without names and counts."""
+MAX_PAIRS = 15
+MAX_EXTREMES = 10
+"""Best and worst classes shown."""
+MAX_NAME_LENGTH = 18
+NO_PREDICTIONS = (
+    "The predictions of the test set are saved when the run finishes: there are none yet."
+)
+
+
+@dataclass(frozen=True)
+class ClassAccuracy:
+    """How many images of a class were classified correctly."""
+
+    name: str
+    correct: int
+    images: int
+
+    @property
+    def accuracy(self) -> float:
+        """In percent."""
+        return 100 * self.correct / self.images
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """Images of one class that were classified as another."""
+
+    true: str
+    predicted: str
+    count: int
+    share: float
+    """Of the true class's images, in percent."""
+
+
+def class_section(predictions: Predictions | None) -> doc.Section:
+    """Confusion matrix, confused pairs, best and worst classes."""
+    if predictions is None:
+        return doc.Section("Classes", [NO_PREDICTIONS])
+    names = predictions.classes
+    matrix = confusion_matrix(predictions.labels, predictions.best, len(names))
+    named = len(names) <= MAX_NAMED_CLASSES
+    caption = (
+        "The best epoch's network on the test set. Rows are true classes, columns predicted ones; "
+        "correct predictions are blue, mistakes orange. Classes that are often confused are "
+        "neighbours."
+    )
+    if not named:
+        caption += " Stronger colours are larger shares of the class; the table has the names."
+    pairs = most_confused(matrix, names, MAX_PAIRS)
+    rows = [(p.true, p.predicted, count(p.count), percent(p.share)) for p in pairs]
+    columns = ("True", "Predicted", "Images", "Of the class")
+    table = Table(columns, rows, text_columns=2) if rows else "No image was misclassified."
+    drawing: list[doc.Block] = [
+        doc.Figures([confusion_image(matrix, names)], wide=True),
+        doc.Caption(caption),
+    ]
+    most: list[doc.Block] = [doc.Heading("Most confused"), table]
+    ranked = class_accuracies(matrix, names)
+    shown = min(MAX_EXTREMES, max(1, len(ranked) // 2))
+    best = _accuracy_table("Best classes", ranked[:shown])
+    worst = _accuracy_table("Worst classes", ranked[::-1][:shown])
+    confusion = [*drawing, *most] if named else [doc.Columns([drawing, most])]
+    return doc.Section("Classes", [*confusion, doc.Columns([[best], [worst]])])
+
+
+def _accuracy_table(title: str, classes: Sequence[ClassAccuracy]) -> Table:
+    rows = [
+        (c.name, "█" * round(c.accuracy / 5), percent(c.accuracy), f"{c.correct} of {c.images}")
+        for c in classes
+    ]
+    return Table((title, "", "Accuracy", "Correct"), rows, text_columns=2)
+
+
+def mistakes_section(predictions: Predictions | None) -> doc.Section:
+    """The mistakes that the network was most confident of."""
+    title, label = "Most confident mistakes", "Mistakes"
+    if predictions is None:
+        return doc.Section(title, [NO_PREDICTIONS], label)
+    if not len(predictions.images):
+        return doc.Section(title, ["There are none."], label)
+    labels, predicted = (
+        [predictions.classes[index] for index in indices[predictions.mistakes].tolist()]
+        for indices in (predictions.labels, predictions.best)
+    )
+    tiles = [
+        doc.Tile([image_uri(image)], (guess, true, percent(100 * confidence)))
+        for image, true, guess, confidence in zip(
+            predictions.images, labels, predicted, predictions.confidence.tolist(), strict=True
+        )
+    ]
+    alt = "The most confident mistakes, the most confident first"
+    sheet = ImageFile("mistakes.png", alt, contact_sheet([predictions.images]))
+    caption = doc.Caption("Below each image: prediction of the best epoch, true class, confidence.")
+    gallery = doc.Gallery(("Predicted", "True", "Confidence"), tiles, sheet)
+    return doc.Section(title, [gallery, caption], label)
+
+
+def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
+    """Count predictions.
+
+    Args:
+        labels: (N,) int64.
+        predicted: (N,) int64.
+        classes: K.
+
+    Returns:
+        (K, K) int64, true by predicted.
+    """
+    cells = labels * classes + predicted
+    return torch.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
+def class_accuracies(matrix: Tensor, names: Sequence[str]) -> list[ClassAccuracy]:
+    """The accuracy of each class that has images, the highest first."""
+    counts = zip(names, matrix.diagonal().tolist(), matrix.sum(1).tolist(), strict=True)
+    accuracies = [ClassAccuracy(*values) for values in counts if values[2]]
+    return sorted(accuracies, key=lambda result: (-result.accuracy, result.name))
+
+
+def most_confused(matrix: Tensor, names: Sequence[str], limit: int) -> list[ConfusedPair]:
+    """The pairs of classes that are confused most often, at most `limit`."""
+    images = matrix.sum(1)
+    wrong = matrix - torch.diag(matrix.diagonal())
+    cells = wrong.flatten().argsort(descending=True, stable=True)[:limit].tolist()
+    pairs = [divmod(cell, len(names)) for cell in cells]
+    return [
+        ConfusedPair(
+            names[true],
+            names[predicted],
+            int(wrong[true, predicted]),
+            float(100 * wrong[true, predicted] / images[true]),
+        )
+        for true, predicted in pairs
+        if wrong[true, predicted] > 0
+    ]
+
+
+def confusion_order(matrix: Tensor) -> Tensor:
+    """An order (K,) int64 of the classes in which confused ones are near one another.
+
+    Chains of classes, at first of one class each, are joined pair by pair: always those with the
+    highest mean confusion between them, by the ends that are confused most.
+    """
+    mutual = (matrix + matrix.T).double()
+    chains = [[index] for index in range(len(mutual))]
+    between, sizes = mutual.clone(), torch.ones(len(mutual), dtype=torch.float64)
+    while len(chains) > 1:
+        mean = (between / (sizes[:, None] * sizes)).fill_diagonal_(-1)
+        first, second = sorted(divmod(int(mean.argmax()), len(chains)))
+        chains[first] = _join(chains[first], chains.pop(second), mutual)
+        between[first] += between[second]
+        between[:, first] += between[:, second]
+        sizes[first] += sizes[second]
+        remaining = torch.arange(len(sizes)) != second
+        between, sizes = between[remaining][:, remaining], sizes[remaining]
+    return torch.tensor(chains[0])
+
+
+def _join(left: list[int], right: list[int], mutual: Tensor) -> list[int]:
+    orientations = [(a, b) for a in (left, left[::-1]) for b in (right, right[::-1])]
+    first, second = max(orientations, key=lambda pair: float(mutual[pair[0][-1], pair[1][0]]))
+    return first + second
+
+
+def confusion_image(matrix: Tensor, names: Sequence[str]) -> ImageFile:
+    """The confusion matrix with its classes ordered: an SVG of few classes, a PNG of many."""
+    order = confusion_order(matrix)
+    ordered = matrix[order][:, order]
+    shares = ordered / ordered.sum(1, keepdim=True).clamp(min=1)
+    alt = f"Confusion matrix of {len(names)} classes, true by predicted"
+    if len(names) > MAX_NAMED_CLASSES:
+        return ImageFile("confusion.png", alt, _confusion_pixels(shares))
+    labels = [names[index] for index in order.tolist()]
+    short = [
+        name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}…"
+        for name in labels
+    ]
+    template = TEMPLATES.get_template("confusion.svg.jinja")
+    svg = template.render(counts=ordered.tolist(), shares=shares.tolist(), names=short, alt=alt)
+    return ImageFile("confusion.svg", alt, svg.encode())
+
+
+def _confusion_pixels(shares: Tensor, scale: int = 8) -> bytes:
+    """Shares (K, K) as a PNG: correct ones blue, wrong ones orange, zero transparent."""
+    correct = torch.eye(len(shares), dtype=torch.bool)
+    # The square root makes a few mistakes visible beside many correct predictions.
+    relative = shares / shares[~correct].max().clamp(min=1e-9)
+    opacity = torch.where(correct, shares, relative).sqrt()
+    colors = [tuple(bytes.fromhex(COLORS[name][1:])) for name in ("test", "train")]
+    pixels = np.empty((*shares.shape, 4), dtype=np.uint8)
+    pixels[..., :3] = np.where(correct[..., None], *colors)
+    pixels[..., 3] = (255 * opacity).round().to(torch.uint8).numpy()
+    size = (len(shares) * scale,) * 2
+    return png(Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST))

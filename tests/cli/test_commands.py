@@ -1,0 +1,187 @@
+"""The commands: what they print, their exit codes, and their error messages."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from torch.distributed.run import get_args_parser
+
+from residua.cli import main
+from residua.cli.app import app
+from residua.recipes.recipe import Recipe
+
+SMALL = [
+    "--epochs", "2", "--data.train", "200", "--data.test", "100", "--device", "cpu",
+    "--architecture.widths", "[4, 4, 8]", "--architecture.stem.width", "4",
+]  # fmt: skip
+
+
+def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run a command that exits with status 2, and return its one-line message."""
+    with pytest.raises(SystemExit) as exit_:
+        main(words)
+    message = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert message.startswith("residua: ")
+    assert message.count("\n") == 1
+    return message
+
+
+def test_train_resume_evaluate_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(tmp_path / "run")
+    main(["train", "quickstart", *SMALL, "--dir", run, "--until-epoch", "1"])
+    out = capsys.readouterr().out
+    assert re.search(
+        r"EPOCH: 1/2  lr .*\n"
+        r"Loss=\d+\.\d{4} Batch_id=1 Accuracy=\d+\.\d\d: 100%\|█+\| 2/2 \[.*\]\n"
+        r"Test set: Average loss: \d+\.\d{4}, Accuracy: \d+/100 \(\d+\.\d\d%\) ✓ Best Model!\n",
+        out,
+    )
+    assert "Saved after step 2" in out
+    assert f"residua resume {run}" in out.replace("\n", "")
+    main(["resume", run])
+    out = capsys.readouterr().out
+    assert re.search(r"last epoch +2 +\d+\.\d\d %", out)
+    assert "selected on the test set itself" in out
+    last = out.strip().splitlines()[-1]
+    assert last.endswith(".html")
+    assert Path(last).is_file()
+    main(["resume", run])
+    assert "finished" in capsys.readouterr().out
+    main(["evaluate", run, "--checkpoint", "last"])
+    out = capsys.readouterr().out
+    assert re.search(r"test set, last epoch \(2\).*accuracy \d+/100 \(\d+\.\d\d %\)", out)
+    main(["report", run])
+    assert capsys.readouterr().out.strip().endswith("report.html")
+
+
+def test_mistakes_exit_with_2_and_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIDUA_DATA", str(tmp_path / "nothing"))
+    run = ["--dir", str(tmp_path / "run")]
+    assert "did you mean resnet44" in fails(capsys, "train", "resnet4")
+    assert "did you mean epochs" in fails(capsys, "train", "quickstart", "--epoch", "3")
+    assert "residua data get cifar100" in fails(capsys, "train", "resnet44", *run)
+    message = fails(capsys, "train", "quickstart", *run, "--data.train", "20")
+    assert "batch of 128 is larger than the training set of 20 images" in message
+    message = fails(capsys, "train", "quickstart", *SMALL, *run, "--device", "tpu")
+    assert "'tpu' is not available; available devices" in message
+    assert not (tmp_path / "run").exists()
+    message = fails(capsys, "train", "quickstart", *SMALL, *run, "--architecture.stem.width", "3",
+                 "--architecture.block", "{kind: bottleneck, groups: 3}")  # fmt: skip
+    assert "architecture: the network cannot be built" in message
+    message = fails(capsys, "train", "quickstart", *SMALL, *run, "--image-size", "8",
+                 "--architecture.pooling", "{kind: max, kernel_size: 4}")  # fmt: skip
+    assert "architecture: the network cannot be built" in message
+    message = fails(capsys, "train", "quickstart", *SMALL, *run, "--augmentation.0.padding", "32")
+    assert "padding of 32 needs images larger than 32 x 32" in message
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").touch()
+    full = ["--dir", str(tmp_path / "full")]
+    assert "not empty" in fails(capsys, "train", "quickstart", *SMALL, *full)
+    under = ["--dir", str(tmp_path / "full/file/run")]
+    assert "cannot make the run" in fails(capsys, "train", "quickstart", *SMALL, *under)
+    assert "is not a run" in fails(capsys, "resume", str(tmp_path / "gone"))
+    assert "is not a run" in fails(capsys, "evaluate", str(tmp_path))
+    assert "is not a run" in fails(capsys, "report", str(tmp_path))
+    assert "Did you mean" in fails(capsys, "trian", "quickstart")
+    assert "recipe" in fails(capsys, "train").lower()
+    assert "--until-epoch" in fails(capsys, "train", "quickstart", "--until-epoch", "soon")
+    assert "missing" in run_command(["data", "verify", "cifar100"]).stdout
+
+
+def test_existing_run_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["--dir", str(tmp_path / "run")]
+    main(["train", "quickstart", *SMALL, *run, "--until-epoch", "1"])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    capsys.readouterr()
+    assert "residua resume" in fails(capsys, "train", "quickstart", *SMALL, *run)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+
+def test_recipes_and_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["recipes"])
+    out = capsys.readouterr().out
+    assert {"resnet44", "resnet44v2", "wrn28_10", "resnet26w", "resnet34", "quickstart"} <= set(
+        out.split()
+    )
+    main(["recipes", "resnet44"])
+    assert "label_smoothing: 0.1" in capsys.readouterr().out
+    main(["summary", "resnet44"])
+    out = capsys.readouterr().out
+    assert "30,032,292" in out
+    assert "114.56 MiB" in out
+    main(["summary", "resnet44", "--architecture.attention.kind", "squeeze_excitation"])
+    assert "30,032,292" not in capsys.readouterr().out
+
+
+def run_command(words: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "residua", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_help_does_not_import_torch() -> None:
+    code = (
+        "import sys; from residua.cli import main; main(['--help']); "
+        "sys.exit(3 if 'torch' in sys.modules or 'pydantic' in sys.modules else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    commands = "train resume evaluate report compare recipes summary data find-lr"
+    for command in commands.split():
+        assert f" {command} " in done.stdout
+
+
+def test_help_of_train_has_examples() -> None:
+    out = run_command(["train", "--help"]).stdout
+    assert "residua train resnet44 --dir runs/mine --epochs 10 --optimizer.lr 0.05" in out
+    assert "--until-epoch" in out
+
+
+def options_of(command: str) -> set[str]:
+    """The options of a command, and of the recipe's fields that it takes as options."""
+    arguments = app[command].assemble_argument_collection()
+    names = {name for argument in arguments for name in argument.names if name.startswith("--")}
+    fields = {f"--{name}" for name in Recipe.model_fields}
+    return names | fields | {field.replace("_", "-") for field in fields}
+
+
+@pytest.mark.parametrize("command", ["train", "resume"])
+def test_no_option_abbreviates_one_of_torchrun(command: str) -> None:
+    """Torchrun's parser also reads abbreviations of its options behind the program's name."""
+    torchrun = {option for action in get_args_parser()._actions for option in action.option_strings}
+    assert "--run-path" in torchrun
+    options = options_of(command)
+    assert "--until-epoch" in options
+    assert ("--dir" in options) == (command == "train")
+    for option in options:
+        assert not [other for other in torchrun if other.startswith(option)], option
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_print_how_to_resume(number: signal.Signals, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ["train", "quickstart", *SMALL, "--epochs", "5000", "--dir", str(run)]
+    command = [sys.executable, "-m", "residua", *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    for _ in range(600):
+        if (run / "log.jsonl").exists():
+            break
+        time.sleep(0.1)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else 0), err
+    assert f"residua resume {run}" in out.replace("\n", "")
+    assert list((run / "checkpoints").glob("step-*.safetensors"))

@@ -1,0 +1,128 @@
+"""What the terminal shows during a training and at its end."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from residua.cli.console import ProgressDisplay, SpeedColumn, epoch_lines, show, show_result
+from residua.recipes.recipe import Recipe
+from residua.runs.records import EpochRecord, Result, TestFigures
+from residua.training.events import Event, Finished, RolledBack, StepFinished, Stopped
+from residua.training.loop import train
+
+RECORD = EpochRecord(
+    epoch=99,
+    step=99 * 391,
+    steps=391,
+    lr=4e-7,
+    grad_norm=1.0,
+    images_per_second=568.4,
+    last_loss=1.8318,
+    train_loss=1.5,
+    train_accuracy=77.8,
+    seconds=88.3,
+    test_loss=1.3779,
+    test_accuracy=80.87,
+    test_top5=95.0,
+    test_images=10_000,
+)
+
+
+def test_epoch_is_printed_in_the_form_of_the_published_logs() -> None:
+    changes = {"target_reached": True, "gradient_warning": "vanished"}
+    record = EpochRecord.model_validate(dict(RECORD) | changes)
+    assert epoch_lines(record, 100, best=True).splitlines() == [
+        "[bold]EPOCH: 99/100[/]  lr 4e-07  568 images/s",
+        "Loss=1.8318 Batch_id=390 Accuracy=77.80: 100%|██████████| 391/391 [01:28<00:00, 4.43it/s]",
+        "Test set: Average loss: 1.3779, Accuracy: 8087/10000 (80.87%) "
+        "[green]✓ Target Reached![/] [green]✓ Best Model![/]",
+        "[yellow]vanished[/]",
+    ]
+    assert len(epoch_lines(RECORD, 100, best=False).splitlines()) == 3
+
+
+@pytest.mark.parametrize(("speed", "text"), [(4.43, "4.43it/s"), (0.4, "2.50s/it"), (None, "")])
+def test_bar_shows_steps_per_second(speed: float | None, text: str) -> None:
+    task: Any = SimpleNamespace(speed=speed)
+    assert SpeedColumn().render(task).plain == text
+
+
+@pytest.mark.parametrize(("stop", "position"), [(6, "2 of 4"), (4, None)])
+def test_stop_inside_an_epoch_prints_its_mean_loss(
+    stop: int,
+    position: str | None,
+    tiny: Callable[..., Recipe],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    losses = []
+
+    def recorded() -> Iterator[Event]:
+        for event in train(tiny(), tmp_path / "run", lambda progress: progress.step >= stop):
+            if isinstance(event, StepFinished) and event.step > 4:
+                losses.append(event.metrics.last_loss)
+            yield event
+
+    assert show(recorded()) == Stopped(stop)
+    out = capsys.readouterr().out.replace("\n", " ")
+    if position is None:
+        assert "Inside epoch" not in out
+    else:
+        mean = sum(losses) / len(losses)
+        assert f"Inside epoch 2, after {position} batches: mean loss {mean:.4f}, accuracy" in out
+
+
+def test_failing_observer_is_reported_once_and_the_training_finishes(
+    tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def failing(event: Event) -> None:
+        calls.append(event)
+        raise ZeroDivisionError("an observer's mistake")
+
+    def broken_display(display: ProgressDisplay, event: Event) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(ProgressDisplay, "__call__", broken_display)
+    with pytest.warns(UserWarning, match="failed and is switched off") as warnings:
+        end = show(train(tiny(epochs=1), tmp_path / "run"), failing)
+    assert isinstance(end, Finished)
+    assert len(calls) == 1
+    messages = [str(each.message) for each in warnings]
+    assert sum("ZeroDivisionError: an observer's mistake" in each for each in messages) == 1
+    assert sum("ProgressDisplay failed" in each for each in messages) == 1
+    assert len(messages) == 2
+
+
+def test_roll_back_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    ProgressDisplay()(RolledBack("the loss is not finite in epoch 3", 1200, 0.5))
+    out = " ".join(capsys.readouterr().out.split())
+    assert "not finite in epoch 3: rolled back to step 1,200, learning rates x 0.5" in out
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "The best epoch was selected on the test set itself: its accuracy is optimistic."),
+        ({"selection_split": "holdout"}, "The best epoch was selected on the holdout."),
+        ({"evaluations": 1}, "The test set was evaluated once, at the end."),
+        ({"target_accuracy": 60.0, "target_epoch": 2}, "Target 60 %: reached in epoch 2."),
+        ({"target_accuracy": 90.5}, "Target 90.5 %: not reached."),
+        ({"tta": "mirror"}, "Logits are averaged over"),
+    ],
+)
+def test_result_says_how_the_best_epoch_was_selected(
+    changes: dict[str, Any], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = TestFigures(epoch=3, test_loss=1.0, test_accuracy=61.25, test_top5=88.0)
+    best = TestFigures(epoch=2, test_loss=1.1, test_accuracy=63.5, test_top5=89.0)
+    fields = {"epochs": 3, "epochs_planned": 3, "selection_split": "test", "evaluations": 3}
+    show_result(Result(**fields | {"last": last, "best": best} | changes))
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "last epoch 3 61.25 % 88.00 % 1.0000" in lines
+    assert "best epoch 2 63.50 % 89.00 % 1.1000" in lines
+    assert any(text in line for line in lines)
