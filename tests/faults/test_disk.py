@@ -206,8 +206,8 @@ KILLS = [
     ("residua.runs.model_file.sign_model", 1, "has no model: there is no model.safetensors or its"),
     ("residua.runs.model_file.sign_model", 2, "do not match model.json"),
     ("residua.runs.model_file.sign_model", 3, None),
-    ("residua.training.epoch.update_model", 1, None),
-    ("residua.training.epoch.save_predictions", 1, None),
+    ("residua.training.finish.update_model", 1, None),
+    ("residua.training.finish.save_predictions", 1, None),
 ]
 """Between two files that belong together: a function, its call, the error of `load_model` then.
 

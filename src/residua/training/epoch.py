@@ -1,4 +1,4 @@
-"""The end of an epoch and of a training: figures, evaluation, the best epoch, the result."""
+"""The end of an epoch: its figures, its evaluation, the best epoch, early stopping."""
 
 import math
 import time
@@ -6,27 +6,19 @@ import warnings
 from dataclasses import dataclass, field, replace
 
 from residua.devices import peak_memory
-from residua.errors import UserError
-from residua.inference.evaluation import Evaluation, StopCheck, never_stop
+from residua.inference.evaluation import Evaluation, StopCheck
 from residua.recipes.recipe import EarlyStopping
-from residua.runs.artifacts import Predictions, save_predictions
-from residua.runs.checkpoint import CorruptCheckpoint
 from residua.runs.model_file import (
     ModelInfo,
-    Which,
-    copy_last_model,
-    load_model,
     save_model,
-    update_model,
 )
-from residua.runs.records import EpochRecord, Metrics, Result, SplitName, TestFigures
+from residua.runs.records import EpochRecord, Metrics, SplitName
 from residua.runs.run import Run
 from residua.training.gradients import diagnose_gradients
 from residua.training.recovery import (
     check_evaluation_finite,
     check_finite,
     check_weights_finite,
-    load_checkpoint,
 )
 from residua.training.session import TrainingSession
 from residua.training.state import TrainingState
@@ -169,116 +161,3 @@ def patience_exceeded(stopping: EarlyStopping, accuracies: dict[int, float]) -> 
         best = accuracy if improved else best
         bad = 0 if improved or epoch <= stopping.start_epoch else bad + 1
     return bad >= stopping.patience
-
-
-def finish_training(
-    run: Run,
-    session: TrainingSession,
-    state: TrainingState,
-    cache: EvaluationCache,
-    check_stop: StopCheck,
-) -> Result:
-    """Evaluate the last and the best epoch on the test set; write result, model and predictions.
-
-    Raises:
-        EvaluationInterrupted: a stop was requested; resumption evaluates again.
-    """
-    evaluations = dict(cache.by_epoch) if session.selection_split_name == "test" else {}
-    last, best, log = state.history[-1], best_epoch(session, state), list(state.history)
-    evaluated = len(session.selection_accuracies(state))
-    tested_last = evaluations.get(last.epoch) or _evaluate_on_test(session, state, check_stop)
-    tested_best, lost, model_saved = tested_last, None, _best_model_is_saved(run, best)
-    if best != last.epoch:
-        _save_model(run, session, state, {"test": tested_last.metrics}, "last")
-        cached = evaluations.get(best) if model_saved else None
-        found = cached or _evaluate_best(run, session, state, best, check_stop)
-        tested_best, lost = (tested_last, best) if found is None else (found, None)
-    if lost is not None:
-        copy_last_model(run)
-    else:
-        if not model_saved:
-            metrics: dict[SplitName, Metrics] = {}
-            if (selected := state.history[-1].evaluation) is not None:
-                metrics[session.selection_split_name] = selected
-            _save_model(run, session, state, metrics, "best")
-        update_model(run, tested_best.metrics, is_last=best == last.epoch)
-    reached = [record.epoch for record in log if record.target_reached]
-    result = Result(
-        recipe=session.recipe.name,
-        seed=session.recipe.seed,
-        epochs=last.epoch,
-        epochs_planned=session.recipe.epochs,
-        selection_split=session.selection_split_name,
-        evaluations=evaluated,
-        tta=session.recipe.tta,
-        rollbacks=last.rollbacks,
-        environment_changes=run.environment.changes,
-        lost_best_epoch=lost,
-        last=_test_figures(last.epoch, tested_last),
-        best=_test_figures(last.epoch if lost else best, tested_best),
-        target_accuracy=session.recipe.target_accuracy,
-        target_epoch=reached[0] if reached else None,
-        train_seconds=sum(record.seconds for record in log),
-        evaluation_seconds=sum(record.evaluation_seconds for record in log),
-    )
-    predictions = Predictions.of(
-        session.splits.test, tested_last.predicted, tested_best.predicted, tested_best.confidence
-    )
-    save_predictions(run, predictions)
-    run.write_json("result.json", result)
-    return result
-
-
-def _test_figures(epoch: int, evaluation: Evaluation) -> TestFigures:
-    return TestFigures(
-        epoch=epoch,
-        test_loss=evaluation.loss,
-        test_accuracy=evaluation.accuracy,
-        test_top5=evaluation.top5,
-    )
-
-
-def _evaluate_on_test(
-    session: TrainingSession, state: TrainingState, check_stop: StopCheck
-) -> Evaluation:
-    with session.evaluated_weights(state, check_stop):
-        return session.evaluate(state, session.splits.test, check_stop)
-
-
-def _best_model_is_saved(run: Run, best: int) -> bool:
-    """Whether model.safetensors holds the network of the best epoch; warns where it does not."""
-    try:
-        _, info = load_model(run.path)
-        if info.epoch != best:
-            raise UserError(f"{run.path}: the model is of epoch {info.epoch}, the best is {best}")
-    except UserError as error:
-        warnings.warn(f"{error}; it is written again", stacklevel=2)
-        return False
-    return True
-
-
-def _save_model(
-    run: Run,
-    session: TrainingSession,
-    state: TrainingState,
-    metrics: dict[SplitName, Metrics],
-    which: Which,
-) -> None:
-    """Save the network as it is evaluated, at the end of an epoch."""
-    info = model_info(session, state.history[-1], metrics)
-    with session.evaluated_weights(state, never_stop):
-        save_model(run, state.network, info, which)
-
-
-def _evaluate_best(
-    run: Run, session: TrainingSession, state: TrainingState, epoch: int, check_stop: StopCheck
-) -> Evaluation | None:
-    """Evaluate the best epoch's checkpoint; None, with a warning, where it is damaged."""
-    try:
-        load_checkpoint(state, run.best_checkpoint)
-        if len(state.history) != epoch:
-            raise CorruptCheckpoint(f"{run.best_checkpoint} is of epoch {len(state.history)}")
-    except CorruptCheckpoint as error:
-        warnings.warn(f"{error}; the last epoch stands in for the best, {epoch}", stacklevel=2)
-        return None
-    return _evaluate_on_test(session, state, check_stop)

@@ -27,13 +27,7 @@ from residua.runs.records import DataFingerprint, RunEnvironment, environment_ch
 from residua.runs.run import Run, check_available, checkpoint_step
 from residua.schedules import TrainingProgress
 from residua.seeding import derive_seed
-from residua.training.epoch import (
-    EvaluationCache,
-    best_epoch,
-    finish_epoch,
-    finish_training,
-    is_finished,
-)
+from residua.training.epoch import EvaluationCache, best_epoch, finish_epoch, is_finished
 from residua.training.events import (
     CheckpointSaved,
     EpochFinished,
@@ -44,6 +38,7 @@ from residua.training.events import (
     StepFinished,
     Stopped,
 )
+from residua.training.finish import finish_training
 from residua.training.gradients import gradient_norms
 from residua.training.recovery import (
     Diverged,

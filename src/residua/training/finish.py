@@ -1,0 +1,160 @@
+"""The end of a training: the last and the best epoch on the test set, the models, the result."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from residua.errors import UserError
+from residua.inference.evaluation import Evaluation, StopCheck, never_stop
+from residua.runs.artifacts import Predictions, save_predictions
+from residua.runs.checkpoint import CorruptCheckpoint
+from residua.runs.model_file import Which, copy_last_model, load_model, save_model, update_model
+from residua.runs.records import EpochRecord, Metrics, Result, SplitName, TestFigures
+from residua.runs.run import Run
+from residua.training.epoch import EvaluationCache, best_epoch, model_info
+from residua.training.recovery import load_checkpoint
+from residua.training.session import TrainingSession
+from residua.training.state import TrainingState
+
+
+@dataclass(frozen=True)
+class FinalEvaluations:
+    """The last and the best epoch on the test set."""
+
+    last: Evaluation
+    best: Evaluation
+    best_epoch: int
+    lost_epoch: int | None
+    """The best epoch, where its checkpoint is damaged and the last epoch stands in for it."""
+
+
+def finish_training(
+    run: Run,
+    session: TrainingSession,
+    state: TrainingState,
+    cache: EvaluationCache,
+    check_stop: StopCheck,
+) -> Result:
+    """Evaluate the last and the best epoch on the test set; write result, models and predictions.
+
+    Raises:
+        EvaluationInterrupted: a stop was requested; resumption evaluates again.
+    """
+    history = list(state.history)  # Loading the best checkpoint takes its shorter history.
+    final = _evaluate_last_and_best(run, session, state, cache, check_stop)
+    predictions = Predictions.of(
+        session.splits.test, final.last.predicted, final.best.predicted, final.best.confidence
+    )
+    save_predictions(run, predictions)
+    result = _result(run, session, history, final)
+    run.write_json("result.json", result)
+    return result
+
+
+def _evaluate_last_and_best(
+    run: Run,
+    session: TrainingSession,
+    state: TrainingState,
+    cache: EvaluationCache,
+    check_stop: StopCheck,
+) -> FinalEvaluations:
+    """Evaluate both epochs, and make sure that the saved models are theirs."""
+    known = dict(cache.by_epoch) if session.selection_split_name == "test" else {}
+    last, best = state.history[-1].epoch, best_epoch(session, state)
+    model_saved = _best_model_is_saved(run, best)
+    of_last = known.get(last) or _evaluate_on_test(session, state, check_stop)
+    of_best: Evaluation | None = of_last
+    if best != last:
+        _save_model(run, session, state, {"test": of_last.metrics}, "last")
+        of_best = (known.get(best) if model_saved else None) or _evaluate_best(
+            run, session, state, best, check_stop
+        )
+    if of_best is None:
+        copy_last_model(run)
+        return FinalEvaluations(of_last, of_last, last, lost_epoch=best)
+    if not model_saved:
+        selected = state.history[-1].evaluation
+        name = session.selection_split_name
+        _save_model(run, session, state, {name: selected} if selected else {}, "best")
+    update_model(run, of_best.metrics, is_last=best == last)
+    return FinalEvaluations(of_last, of_best, best, lost_epoch=None)
+
+
+def _result(
+    run: Run, session: TrainingSession, history: Sequence[EpochRecord], final: FinalEvaluations
+) -> Result:
+    recipe, last = session.recipe, history[-1]
+    reached = [record.epoch for record in history if record.target_reached]
+    return Result(
+        recipe=recipe.name,
+        seed=recipe.seed,
+        epochs=last.epoch,
+        epochs_planned=recipe.epochs,
+        selection_split=session.selection_split_name,
+        evaluations=sum(record.evaluation is not None for record in history),
+        tta=recipe.tta,
+        rollbacks=last.rollbacks,
+        environment_changes=run.environment.changes,
+        lost_best_epoch=final.lost_epoch,
+        last=_test_figures(last.epoch, final.last),
+        best=_test_figures(final.best_epoch, final.best),
+        target_accuracy=recipe.target_accuracy,
+        target_epoch=reached[0] if reached else None,
+        train_seconds=sum(record.seconds for record in history),
+        evaluation_seconds=sum(record.evaluation_seconds for record in history),
+    )
+
+
+def _test_figures(epoch: int, evaluation: Evaluation) -> TestFigures:
+    return TestFigures(
+        epoch=epoch,
+        test_loss=evaluation.loss,
+        test_accuracy=evaluation.accuracy,
+        test_top5=evaluation.top5,
+    )
+
+
+def _evaluate_on_test(
+    session: TrainingSession, state: TrainingState, check_stop: StopCheck
+) -> Evaluation:
+    with session.evaluated_weights(state, check_stop):
+        return session.evaluate(state, session.splits.test, check_stop)
+
+
+def _evaluate_best(
+    run: Run, session: TrainingSession, state: TrainingState, epoch: int, check_stop: StopCheck
+) -> Evaluation | None:
+    """Evaluate the best epoch's checkpoint; None, with a warning, where it is damaged."""
+    try:
+        load_checkpoint(state, run.best_checkpoint)
+        if len(state.history) != epoch:
+            raise CorruptCheckpoint(f"{run.best_checkpoint} is of epoch {len(state.history)}")
+    except CorruptCheckpoint as error:
+        warnings.warn(f"{error}; the last epoch stands in for the best, {epoch}", stacklevel=2)
+        return None
+    return _evaluate_on_test(session, state, check_stop)
+
+
+def _best_model_is_saved(run: Run, best: int) -> bool:
+    """Whether model.safetensors holds the network of the best epoch; warns where it does not."""
+    try:
+        _, info = load_model(run.path)
+        if info.epoch != best:
+            raise UserError(f"{run.path}: the model is of epoch {info.epoch}, the best is {best}")
+    except UserError as error:
+        warnings.warn(f"{error}; it is written again", stacklevel=2)
+        return False
+    return True
+
+
+def _save_model(
+    run: Run,
+    session: TrainingSession,
+    state: TrainingState,
+    metrics: dict[SplitName, Metrics],
+    which: Which,
+) -> None:
+    """Save the network as it is evaluated, at the end of an epoch."""
+    info = model_info(session, state.history[-1], metrics)
+    with session.evaluated_weights(state, never_stop):
+        save_model(run, state.network, info, which)
