@@ -67,12 +67,16 @@ def set_deterministic(enabled: bool) -> None:
     torch.use_deterministic_algorithms(enabled)
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocation failed."""
+    known = any(message in str(error) for message in OUT_OF_MEMORY_MESSAGES)
+    return known or isinstance(error, torch.OutOfMemoryError)
+
+
 def error_advice(error: RuntimeError) -> str | None:
     """Return what the user can do about a device error; None for any other error."""
     message = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or any(
-        known in message for known in OUT_OF_MEMORY_MESSAGES
-    ):
+    if is_out_of_memory(error):
         return (
             "the device is out of memory: `--gradient-accumulation 2` (or 4, 8 ...) splits each "
             "batch into smaller parts; or use a smaller --batch-size"

@@ -14,6 +14,7 @@ import residua
 from residua import Classifier, UserError, evaluate, fit, load
 from residua.data import Shapes100, Split
 from residua.inference.classifier import ClassProbabilities
+from residua.inference.evaluation import evaluate_split
 from residua.recipes.recipe import Recipe
 from residua.runs.model_file import load_model
 from residua.runs.run import Run
@@ -141,6 +142,29 @@ def test_tta_and_another_data_set_can_be_given(trained: Run, images: Split) -> N
     assert plain.loss != mirrored.loss
     larger = evaluate(trained, Shapes100(train=10, test=300))
     assert len(larger.predicted) == 300
+
+
+def test_evaluation_takes_smaller_batches_where_memory_does_not_suffice(images: Split) -> None:
+    sizes: list[int] = []
+
+    def small(batch: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(batch))
+        if len(batch) > 30:
+            raise RuntimeError("DefaultCPUAllocator: not enough memory")
+        return batch.flatten(1)[:, :100]
+
+    evaluation = evaluate_split(small, images, lambda batch: batch.float())
+    assert sizes == [100, 100, 100, 62, 31, *[15] * 6, 10]
+    assert len(evaluation.predicted) == 100
+    whole = evaluate_split(lambda batch: batch.flatten(1)[:, :100], images, torch.Tensor.float)
+    assert torch.equal(evaluation.predicted, whole.predicted)
+    assert evaluation.loss == pytest.approx(whole.loss)
+    with pytest.raises(RuntimeError, match="shape"):
+        evaluate_split(broken, images, lambda batch: batch.float())
+
+
+def broken(_: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("wrong shape")
 
 
 @pytest.mark.parametrize(

@@ -266,7 +266,7 @@ def test_whitening_stem_whitens_the_patches_of_its_images() -> None:
     generator = torch.Generator().manual_seed(0)
     images = F.avg_pool2d(torch.randn(200, 3, 18, 18, generator=generator), 3, 1)
     network = Architecture(stem=WhiteningStem(epsilon=1e-9), depths=(1,), widths=(8,)).build(10)
-    init_whitening(network, images)
+    init_whitening(network, images, lambda batch: batch)
     whitening = network.stem[0]
     assert not whitening.weight.requires_grad
     out = whitening(images).transpose(0, 1).flatten(1)
@@ -274,6 +274,18 @@ def test_whitening_stem_whitens_the_patches_of_its_images() -> None:
     covariance = out[:12] @ out[:12].T / out.shape[1]
     torch.testing.assert_close(covariance, torch.eye(12), atol=0.02, rtol=0)
     assert torch.equal(out[12:], -out[:12])
+
+
+def test_images_are_normalized_only_for_whitening_layers() -> None:
+    def refuse(_: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("normalized for nothing")
+
+    init_whitening(RESNET18.build(10), torch.zeros(8, 3, 8, 8, dtype=torch.uint8), refuse)
+
+
+def test_whitening_convolution_counts_for_the_depth() -> None:
+    """The stem, two convolutions for each of three stages, and the linear layer."""
+    assert summarize(built_in("pocket").architecture.build(100)).depth == 8
 
 
 def test_pooled_stages_and_dirac_initialization() -> None:

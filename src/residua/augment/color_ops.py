@@ -70,11 +70,12 @@ def autocontrast(images: Tensor, _: Tensor) -> Tensor:
 def equalize(images: Tensor, _: Tensor) -> Tensor:
     """Equalize the histogram of each channel (`ImageOps.equalize`)."""
     pixels = levels(images).long().flatten(2)
-    histogram = torch.zeros(*pixels.shape[:2], 256, device=images.device)
-    histogram.scatter_add_(2, pixels, torch.ones_like(pixels, dtype=histogram.dtype))
-    brightest_count = histogram.gather(2, pixels.amax(2, keepdim=True))
+    # Integers: GPUs have no deterministic cumulative sum of floats.
+    histogram = pixels.new_zeros(*pixels.shape[:2], 256)
+    histogram.scatter_add_(2, pixels, torch.ones_like(pixels))
+    brightest_count = histogram.gather(2, pixels.amax(2, keepdim=True)).float()
     step = ((pixels.shape[2] - brightest_count) / 255).floor()
-    darker_count = histogram.cumsum(2) - histogram
+    darker_count = (histogram.cumsum(2) - histogram).float()
     lut = ((darker_count + (step / 2).floor()) / step.clamp(min=1)).floor().clamp(max=255)
     equalized = lut.gather(2, pixels).view_as(images) / 255
     return torch.where(step[..., None] > 0, equalized, images)

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from residua.augment.tta import TTA, tta_views
 from residua.data import Split
+from residua.devices import is_out_of_memory
 from residua.runs.records import Metrics
 
 EVAL_BATCH_SIZE = 500
-"""Images evaluated at once: the figures do not depend on it beyond rounding."""
+"""Images evaluated at once, or fewer where memory does not suffice: a matter of rounding."""
 AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 StopCheck = Callable[[], None]
@@ -120,11 +121,19 @@ def evaluate_split(
         EvaluationInterrupted: by `check_stop`.
     """
     losses, predicted, confidence, top5 = [], [], [], []
-    for start in range(0, len(split), EVAL_BATCH_SIZE):
+    start, batch_size = 0, EVAL_BATCH_SIZE
+    while start < len(split):
         check_stop()
-        labels = split.labels[start : start + EVAL_BATCH_SIZE]
-        images = normalize(split.images[start : start + EVAL_BATCH_SIZE])
-        logits = compute_logits(forward, images, precision, tta, memory_format)
+        labels = split.labels[start : start + batch_size]
+        try:
+            images = normalize(split.images[start : start + batch_size])
+            logits = compute_logits(forward, images, precision, tta, memory_format)
+        except RuntimeError as error:
+            if batch_size == 1 or not is_out_of_memory(error):
+                raise
+            batch_size //= 2
+            continue
+        start += batch_size
         losses.append(F.cross_entropy(logits, labels, reduction="sum"))
         best = logits.softmax(1).topk(min(5, logits.shape[1]))
         predicted.append(best.indices[:, 0])

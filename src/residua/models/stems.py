@@ -1,5 +1,6 @@
 """Stems: the layers before the first block."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -86,16 +87,21 @@ class WhiteningConv(nn.Conv2d):
         self.weight.copy_(torch.cat([filters, -filters]))
 
 
-def init_whitening(network: nn.Module, images: Tensor) -> None:
+def init_whitening(
+    network: nn.Module, images: Tensor, normalize: Callable[[Tensor], Tensor]
+) -> None:
     """Initialise the whitening layers from training images.
 
     Args:
-        network: the network; without whitening layers nothing happens.
-        images: (N, 3, H, W) float32, normalized; the first 5000 are used.
+        network: the network; without whitening layers nothing is computed.
+        images: (N, 3, H, W) uint8; the first 5000 are used.
+        normalize: from uint8 to the network's input.
     """
-    for module in network.modules():
-        if isinstance(module, WhiteningConv):
-            module.init_from_images(images[:WHITENING_IMAGES])
+    layers = [module for module in network.modules() if isinstance(module, WhiteningConv)]
+    if layers:
+        normalized = normalize(images[:WHITENING_IMAGES]).cpu()
+        for layer in layers:
+            layer.init_from_images(normalized)
 
 
 Stem = Annotated[ConvStem | WhiteningStem, Field(discriminator="kind")]

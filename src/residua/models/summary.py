@@ -44,7 +44,7 @@ class Summary:
         Attention layers do not count.
         """
         return sum(
-            layer.kind in ("Conv2d", "Linear")
+            layer.multiply_adds > 0
             and not {"shortcut", "squeeze", "excite", "focus"} & set(layer.name.split("."))
             for layer in self.layers
         )

@@ -81,12 +81,17 @@ class Run:
         """Keep every other process from training here until this process ends.
 
         Raises:
-            UserError: another process holds the lock, or files cannot be written meanwhile.
+            UserError: another process holds the lock, or a file of the run cannot be written
+                meanwhile.
+            OSError: another file cannot be read or written, such as one of the data set.
         """
         try:
             with exclusive_lock(self.path):
                 yield
         except OSError as error:
+            # An error without a name is of an open file: those that stay open are the run's.
+            if error.filename and not Path(error.filename).is_relative_to(self.path):
+                raise
             raise UserError(
                 f"the run {self.path} cannot be written: {error.strerror or error}; once that is "
                 f"fixed, `residua resume {self.path}` continues from its last checkpoint"

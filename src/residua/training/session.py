@@ -22,7 +22,6 @@ from residua.inference.evaluation import (
     never_stop,
 )
 from residua.models import (
-    WHITENING_IMAGES,
     ResidualNetwork,
     architecture_errors,
     init_whitening,
@@ -275,7 +274,7 @@ def build_network(session: TrainingSession) -> ResidualNetwork:
         with eval_mode(network):
             for size in {train.images.shape[-1], *map(round, growing)}:
                 network(torch.zeros(1, 3, size, size))
-    init_whitening(network, session.pipeline.normalize(train.images[:WHITENING_IMAGES]).cpu())
+    init_whitening(network, train.images, session.pipeline.normalize)
     network.to(memory_format=session.memory_format)  # type: ignore[call-overload]
     return network.to(session.device)
 

@@ -30,6 +30,7 @@ recipe = Recipe(
     epochs=150,
     batch_size=256,
     evaluate_every=10,
+    save_every=10,
     precision="bfloat16",
     compile=True,
 )
