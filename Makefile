@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 READERS := yaml toml json_recipe archive_file download_archive log json_files checkpoint \
 	model_weights model_description artifacts
 
-.PHONY: quickstart test faults fuzz lint types records reproduce bench performance clean
+.PHONY: quickstart test test-all faults fuzz lint types records reproduce bench performance clean
 
 quickstart: .stamps/core
 	$(BIN)/residua train quickstart
 
 test: .stamps/test
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -m 'not slow'
+
+# The tests that `make test` leaves out, after it: processes that are compared or timed, every page.
+test-all: test
+	$(BIN)/pytest -n 2 -m slow
 
 # Trainings killed fifty times, and all other faults: about twenty minutes.
 faults: .stamps/test

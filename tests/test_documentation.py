@@ -104,6 +104,7 @@ def test_make_targets_are_documented() -> None:
         assert f"make {target}" in text, target
 
 
+@pytest.mark.slow
 def test_python_code_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,8 @@ from speed.results import Bench
 from residua import UserError
 from residua.recipes.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = '''"""Writes a line for each step. And more."""
 import sys
 import time

@@ -168,6 +168,7 @@ def test_single_published_run_may_have_its_own_recipe(tmp_path, name, reference,
     assert ("another system" in caveats_of(run, reference)) == other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", published.names())
 def test_every_published_system_has_its_page(tmp_path, name):
     reference = published.reference(name)
