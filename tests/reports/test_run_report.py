@@ -9,7 +9,7 @@ from made_runs import RECIPE, finish, make_run, records, save_predictions, save_
 from residua.recipes.divergence import RollBack
 from residua.recipes.recipe import Recipe
 from residua.reports import write_report
-from residua.runs.records import Environment
+from residua.runs.records import Environment, RunEnvironment
 
 HOSTILE = "<script>alert('1')</script>|`*[x](http://evil.example)"
 VOID = {"source", "meta", "img", "br", "wbr", "rect", "link", "use", "path"}
@@ -196,6 +196,16 @@ def test_run_without_mistakes(tmp_path):
     save_predictions(run, ["one"])
     for text in pages(finish(run)):
         assert "No image was misclassified" in text
+
+
+def test_changes_of_the_environment_are_noted(tmp_path):
+    run = make_run(tmp_path / "run", RECIPE, records(8))
+    before = RunEnvironment(device="cpu, 2 threads")
+    after = before.replace(device="cpu, 1 thread")
+    run.write_json("environment.json", before.resumed_by(after, 1234))
+    finish(run)
+    for text in pages(run):
+        assert "from step 1,234: device is cpu, 1 thread, was cpu, 2 threads" in text
 
 
 def test_rollbacks_and_lost_best_epoch_are_noted(tmp_path):

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from residua.recipes.recipe import Recipe
-from residua.runs.records import DataFingerprint, Environment, EpochRecord, Metrics, Result
+from residua.runs.records import DataFingerprint, EpochRecord, Metrics, Result, RunEnvironment
 from residua.runs.run import Run
 
 
@@ -44,7 +44,7 @@ class RunData:
     """The finished epochs, oldest first."""
     result: Result | None = None
     """None while the run is unfinished."""
-    environment: Environment = field(default_factory=Environment)
+    environment: RunEnvironment = field(default_factory=RunEnvironment)
     fingerprint: DataFingerprint = field(default_factory=DataFingerprint)
 
     @classmethod

@@ -16,7 +16,7 @@ from residua.reports.run_report.contents import Contents
 from residua.reports.run_report.curves import curves_section
 from residua.reports.run_report.network import network_section
 from residua.runs.artifacts import Samples
-from residua.runs.records import Environment
+from residua.runs.records import RunEnvironment
 
 FOOTER = "Written by residua from the files of the run."
 
@@ -73,9 +73,10 @@ def _augmentation_section(run: RunData, samples: Samples | None) -> doc.Section:
     return doc.Section("Augmentation", [gallery, doc.Caption(caption)])
 
 
-def environment_block(environment: Environment) -> doc.Block:
+def environment_block(environment: RunEnvironment) -> doc.Block:
     """What a run was started on: dotted names and values."""
-    fields = flatten(environment.model_dump(mode="json", exclude_defaults=True))
+    tree = environment.model_dump(mode="json", exclude_defaults=True, exclude={"resumed"})
+    fields = flatten(tree)
     rows = [
         (name, shlex.join(value) if isinstance(value, list) else setting(value))
         for name, value in fields

@@ -101,6 +101,10 @@ def notes(run: RunData) -> list[str]:
             f"The training diverged and was rolled back to a checkpoint {rollbacks} times, each "
             f"time with learning rates multiplied by {recipe.on_divergence.factor:g}."
         )
+    texts += [
+        f"The training was continued in another environment, which can change its bits: {change}."
+        for change in run.environment.changes
+    ]
     if recipe.tta != "none":
         texts.append(f"Evaluations average the logits of {TTA_DESCRIPTIONS[recipe.tta]}.")
     if recipe.weight_average is not None:
