@@ -38,7 +38,11 @@ def _outcome(run: Path) -> Contents:
         outcome |= leaves(json.loads(path.read_text(encoding="utf-8")), f"{path.name} ")
     for path in (*run.glob("model*.safetensors"), *run.glob("artifacts/*")):
         outcome[f"{path.relative_to(run)} bytes"] = path.read_bytes()
-    return {key: value for key, value in outcome.items() if not key.startswith(NOT_COMPARED)}
+    return {
+        key: value
+        for key, value in outcome.items()
+        if not key.startswith(NOT_COMPARED) and " metadata recipe." not in key
+    }
 
 
 def log_without_measurements(run: Path) -> Contents:
