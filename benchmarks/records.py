@@ -134,8 +134,10 @@ def table_row(runs: Sequence[RecordedRun]) -> list[str]:
         tta = "" if run.recipe.tta == "none" else f" (tta: {run.recipe.tta})"
         last = mean_std([each.last for each in runs], 2) + tta
         best = mean_std([each.best for each in runs], 2) + tta
+    usual = built_in.built_in(run.recipe.name).precision
+    precision = "" if run.recipe.precision == usual else f" in {run.recipe.precision}"
     return [
-        Markup(f"`{run.recipe.name}`"),
+        Markup(f"`{run.recipe.name}`{precision}"),
         published_accuracy(run.recipe.name),
         last,
         best,
@@ -178,7 +180,12 @@ def remaining() -> str:
         ):
             continue
         cost = f"{recipe.epochs} epochs; its speed was not measured"
-        timed = [run for run in runs if run.recipe.batch_size == recipe.batch_size]
+        timed = [
+            run
+            for run in runs
+            if (run.recipe.batch_size, run.recipe.precision)
+            == (recipe.batch_size, recipe.precision)
+        ]
         if timed:
             run = max(timed, key=lambda each: each.top_speed)
             cost = (
