@@ -135,6 +135,18 @@ MISTAKES = [
         "weight_average.start_epoch 50 is beyond the last epoch, 10",
     ),
     (["--optimizer", "{kind: sgd, lr: 1, lr: 2}"], "--optimizer: it has the field 'lr' twice"),
+    (["--lr", "0.1"], "lr: there is no such field; did you mean --optimizer.lr?"),
+    (["--momentum", "0.9"], "did you mean --optimizer.momentum?"),
+    (["--padding", "2"], "did you mean --augmentation.0.padding?"),
+    (["--learning-rate", "0.1"], "did you mean --optimizer.lr?"),
+    (["--out", "x"], "out: there is no such field; did you mean --dir?"),
+    (["--output-dir", "x"], "did you mean --dir?"),
+    (["--data", "cifar10"], "did you mean --data.kind cifar10?"),
+    (["--optimizer", "adam"], "did you mean --optimizer.kind adamw?"),
+    (["--optimizer", "AdamW"], "did you mean --optimizer.kind adamw?"),
+    (["--optimizer.lr", "cosine"], "did you mean --optimizer.lr.kind cosine?"),
+    (["--weight-average", "ema"], "did you mean --weight-average.kind ema?"),
+    (["--loss", "mse"], "loss: input should be"),
 ]
 
 
@@ -175,6 +187,14 @@ def test_unknown_recipes_and_files(tmp_path: Path) -> None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         with pytest.raises(UserError, match=message):
             resolve(str(path))
+
+
+@pytest.mark.parametrize("suffix", ["toml", "yaml", "json"])
+def test_byte_order_mark_is_ignored(suffix: str, tmp_path: Path) -> None:
+    content = {"toml": "epochs = 7", "yaml": "epochs: 7", "json": '{"epochs": 7}'}
+    path = tmp_path / f"mine.{suffix}"
+    path.write_text(content[suffix], encoding="utf-8-sig")
+    assert resolve(str(path)).epochs == 7
 
 
 def test_unambiguous_yaml_is_read_as_before(tmp_path: Path) -> None:

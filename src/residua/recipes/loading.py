@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,13 @@ from residua.recipes.recipe import Recipe
 SUFFIXES = (".toml", ".yaml", ".yml", ".json")
 JsonTree = Any
 """A parsed JSON document: dictionaries, lists, strings, numbers, booleans, None."""
+OTHER_NAMES = {
+    **dict.fromkeys(("out", "output", "out_dir", "output_dir", "run", "run_dir"), "--dir"),
+    "learning_rate": "--optimizer.lr",
+}
+"""What other programs call an option, and its name here."""
+
+
 NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
@@ -128,7 +135,8 @@ def _from_file(path: Path) -> JsonTree:
     parsers: dict[str, Callable[[str], JsonTree]] = {".toml": tomllib.loads, ".json": _parse_json}
     parse = parsers.get(path.suffix, _parse_yaml)
     try:
-        tree = files.check_tree_size(parse(files.read_bytes(path).decode()))
+        # Some editors write a byte order mark at the start.
+        tree = files.check_tree_size(parse(files.read_bytes(path).decode("utf-8-sig")))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read as a recipe: {reason}") from None
@@ -224,11 +232,14 @@ def format_error(error: ValidationError, tree: JsonTree) -> str:
     field = ".".join(path) or "recipe"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        return f"{field}: there is no such field{suggestions(path[-1], _siblings(tree, path))}"
+        hint = _option_of(path, tree) or suggestions(path[-1], _siblings(tree, path))
+        return f"{field}: there is no such field{hint}"
     if first["type"] == "union_tag_not_found":
         return f"{field}.kind: this field is required"
     if first["type"] == "missing":
         return f"{field}: this field is required"
+    if isinstance(first["input"], str) and (kind := _kind_of(first["input"], path, tree)):
+        return f"{field}: this field needs a kind; did you mean {_option([*path, 'kind'])} {kind}?"
     value = f" (got {first['input']!r})" if not isinstance(first["input"], Mapping) else ""
     return f"{field}: {message[0].lower()}{message[1:]}{value}"
 
@@ -239,6 +250,50 @@ def _is_other_branch(problem: Any) -> bool:
     return (is_mapping and problem["type"].endswith("_type")) or (
         not is_mapping and problem["type"] == "model_attributes_type"
     )
+
+
+def _option_of(path: list[str], tree: JsonTree) -> str:
+    """Suggest the option that an unknown field at the top level means: `lr`, or `out`."""
+    if len(path) != 1:
+        return ""
+    if path[0] in OTHER_NAMES:
+        return f"; did you mean {OTHER_NAMES[path[0]]}?"
+    found = [each for each in _paths(tree) if len(each) > 1 and each[-1] == path[0]]
+    depth = min(map(len, found), default=0)
+    options = [_option(each) for each in found if len(each) == depth]
+    return f"; did you mean {' or '.join(options[:3])}?" if options else ""
+
+
+def _option(path: Iterable[str]) -> str:
+    return "--" + ".".join(path).replace("_", "-")
+
+
+def _paths(tree: JsonTree) -> Iterator[tuple[str, ...]]:
+    """The path of every field in a tree."""
+    items = enumerate(tree) if isinstance(tree, list) else tree.items()
+    for key, value in items:
+        yield (str(key),)
+        if isinstance(value, list | dict):
+            yield from ((str(key), *rest) for rest in _paths(value))
+
+
+def _kind_of(word: str, path: list[str], tree: JsonTree) -> str | None:
+    """The kind meant by a word in place of a whole value: `--optimizer adam` is kind `adamw`."""
+    guess = {"kind": word}
+    try:
+        Recipe.model_validate(_put(tree, path, guess, ""))
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        own = [problem for problem in problems if problem["input"] == guess]
+        for problem in own:
+            if problem["type"] == "union_tag_invalid":
+                kinds = re.findall(r"'([^']*)'", problem["ctx"]["expected_tags"])
+                return next(iter(difflib.get_close_matches(word.lower(), kinds, 1, 0.5)), None)
+        if not any(problem["type"] == "missing" for problem in own) and (
+            own or any(problem["loc"][-1:] == ("kind",) for problem in problems)
+        ):
+            return None
+    return word
 
 
 def _siblings(tree: JsonTree, path: list[str]) -> list[str]:
