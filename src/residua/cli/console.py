@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self, cast
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -24,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from residua.augment.tta import TTA_DESCRIPTIONS
+from residua.cli.output import Output, printable
 from residua.models import architecture_errors, summarize
 from residua.recipes.recipe import Recipe
 from residua.runs import log_lines
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 REFRESH_INTERVAL = 0.25
 """Seconds between updates of loss and accuracy: each makes the host wait for the device."""
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(file=cast(IO[str], Output()), highlight=False, soft_wrap=True)
 
 
 class SpeedColumn(ProgressColumn):
@@ -60,18 +62,28 @@ class SpeedColumn(ProgressColumn):
 
 @contextmanager
 def stop_requests() -> Iterator[list[str]]:
-    """Collect the names of received SIGINT (Ctrl-C) and SIGTERM signals in a list.
+    """Collect the names of received SIGINT (Ctrl-C), SIGTERM and SIGHUP signals in a list.
 
     The first signal asks the training to stop after the running step; a second Ctrl-C interrupts
-    at once.
+    at once. A terminal that is closed sends SIGHUP. Signals that the process was started to
+    ignore, as by nohup, stay ignored.
     """
     received: list[str] = []
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    previous = {
+        number: signal.getsignal(number)
+        for number in numbers
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
 
     def handle(number: int, _: FrameType | None) -> None:
         received.append(signal.Signals(number).name)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.SIGINT in previous:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, handle)
     try:
         yield received
     finally:
@@ -124,7 +136,7 @@ class ProgressDisplay:
                 console.print(epoch_lines(record, self._epochs, best))
             case RolledBack(reason, step, lr_scale):
                 console.print(
-                    f"[yellow]{reason}: rolled back to step {step:,}, "
+                    f"[yellow]{escape(reason)}: rolled back to step {step:,}, "
                     f"learning rates x {lr_scale:g}[/]"
                 )
             case Stopped(step) if step % self._steps_per_epoch and self._metrics is not None:
@@ -136,7 +148,8 @@ class ProgressDisplay:
         action = f"continues at step {event.step:,}" if event.step else "starts"
         console.print(
             f"[bold]{event.recipe.name}[/] {action}: {event.recipe.epochs} epochs of "
-            f"{event.train_images:,} images on {event.device}, in {event.run.path}"
+            f"{event.train_images:,} images on {event.device}, "
+            f"in {escape(printable(str(event.run.path)))}"
         )
 
     def _refresh(self, step: int, metrics: EpochMetrics) -> None:
@@ -185,7 +198,7 @@ def epoch_lines(record: EpochRecord, epochs: int, best: bool) -> str:
         badges = log_lines.badges(record, best)
         lines.append(evaluation + "".join(f" [green]✓ {badge}[/]" for badge in badges))
     if record.gradient_warning is not None:
-        lines.append(f"[yellow]{record.gradient_warning}[/]")
+        lines.append(f"[yellow]{escape(record.gradient_warning)}[/]")
     return "\n".join(lines)
 
 
