@@ -15,6 +15,7 @@ from residua.cli.app import Overrides, app
 from residua.cli.output import printable
 
 if TYPE_CHECKING:
+    from residua.schedules import TrainingProgress
     from residua.training.events import Event
     from residua.training.loop import StopCondition
 
@@ -118,16 +119,21 @@ def _run(
     start: Callable[["StopCondition"], Iterator["Event"]], path: Path, until_epoch: int | None
 ) -> None:
     """Show a training until it ends, then its figures; the last line is the report's path."""
-    from residua.cli.console import console, show, show_result, stop_requests
+    from residua.cli.console import ProgressDisplay, console, show, show_result, stop_requests
     from residua.cli.live_report import LiveReport
     from residua.reports import write_report
     from residua.runs.run import Run
     from residua.training.events import Finished
 
     last_epoch = math.inf if until_epoch is None else until_epoch
+    display = ProgressDisplay()
+
+    def should_stop(progress: "TrainingProgress") -> bool:
+        display.check_evaluation(progress.step)
+        return bool(signals) or progress.epoch >= last_epoch
+
     with stop_requests() as signals:
-        events = start(lambda progress: bool(signals) or progress.epoch >= last_epoch)
-        end = show(events, LiveReport())
+        end = show(start(should_stop), LiveReport(), display=display)
     if isinstance(end, Finished):
         show_result(end.result)
     else:
