@@ -1,7 +1,9 @@
 """The commands: what they print, their exit codes, and their error messages."""
 
+import errno
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,8 +13,10 @@ from pathlib import Path
 import pytest
 from torch.distributed.run import get_args_parser
 
-from residua.cli import main
+from residua.cli import main, train
 from residua.cli.app import app
+from residua.cli.console import stop_requests
+from residua.cli.output import Output
 from residua.recipes.recipe import Recipe
 
 SMALL = [
@@ -93,7 +97,8 @@ def test_mistakes_exit_with_2_and_one_line(
     assert "is not a run" in fails(capsys, "report", str(tmp_path))
     assert "Did you mean" in fails(capsys, "trian", "quickstart")
     assert "recipe" in fails(capsys, "train").lower()
-    assert "--until-epoch" in fails(capsys, "train", "quickstart", "--until-epoch", "soon")
+    for epoch in ("soon", "0", "-1"):
+        assert "--until-epoch" in fails(capsys, "train", "quickstart", "--until-epoch", epoch)
     assert "missing" in run_command(["data", "verify", "cifar100"]).stdout
 
 
@@ -167,7 +172,7 @@ def test_no_option_abbreviates_one_of_torchrun(command: str) -> None:
         assert not [other for other in torchrun if other.startswith(option)], option
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_save_and_print_how_to_resume(number: signal.Signals, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["train", "quickstart", *SMALL, "--epochs", "5000", "--dir", str(run)]
@@ -185,3 +190,144 @@ def test_signals_save_and_print_how_to_resume(number: signal.Signals, tmp_path: 
     assert process.returncode == (130 if number == signal.SIGINT else 0), err
     assert f"residua resume {run}" in out.replace("\n", "")
     assert list((run / "checkpoints").glob("step-*.safetensors"))
+
+
+def test_signals_that_are_ignored_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_requests() as received:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert received == []
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
+@pytest.mark.parametrize(
+    "words", [["--version"], ["train", "--version"], ["data", "get", "--version"]]
+)
+def test_version_is_that_of_residua(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", {"residua": "12.34"}.__getitem__)
+    main(words)
+    assert capsys.readouterr().out == "12.34\n"
+
+
+def test_trainings_started_in_the_same_second_get_directories_of_their_own(tmp_path: Path) -> None:
+    parent = tmp_path / "runs"
+    with (
+        train._new_directory(parent, "a-1") as first,
+        train._new_directory(parent, "a-1") as second,
+    ):
+        assert (first, second) == (parent / "a-1", parent / "a-1-2")
+        (first / "file").touch()
+    assert list(parent.iterdir()) == [first]
+
+
+def test_mistake_leaves_no_default_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fails(capsys, "train", "quickstart", "--data.train", "20")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a[/red]b", "exp[lr=0.1]", "my exp"])
+def test_path_is_printed_whole_and_quoted(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("residua.reports.write_report", lambda path: tmp_path / name)
+    run = str(tmp_path / name)
+    main(["train", "quickstart", *SMALL, "--dir", run, "--until-epoch", "1"])
+    out = capsys.readouterr().out
+    assert f"on cpu, in {run}\n" in out
+    assert f"To continue: residua resume {shlex.quote(run)}\n" in out
+    assert out.endswith(f"{run}\n")
+
+
+def test_unknown_home_directory_is_reported(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["train", "quickstart", "--data.kind", "cifar10", "--data.root"]
+    assert "home directory" in fails(capsys, *words, "~nosuchuser/x")
+    for name in ("HOME", "RESIDUA_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 987_654)
+    assert "home directory" in fails(capsys, "data", "verify", "cifar10")
+
+
+def test_training_goes_on_when_the_reader_of_its_output_ends(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "residua", "train", "quickstart", *SMALL, "--dir", str(run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert b"quickstart" in process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=100) == 0
+    assert (run / "result.json").is_file()
+    assert (run / "report/report.html").is_file()
+
+
+def test_command_whose_reader_ends_is_silent() -> None:
+    command = f"{shlex.quote(sys.executable)} -m residua recipes resnet44 | head -0"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_closed_terminal_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (tmp_path / "terminal").open("w") as terminal:
+
+        class Closed:
+            def write(self, text: str) -> int:
+                raise OSError(errno.EIO, "Input/output error")
+
+            def fileno(self) -> int:
+                return terminal.fileno()
+
+            flush = write
+
+        monkeypatch.setattr(sys, "stdout", Closed())
+        assert Output().write("text") == 4
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_output_that_cannot_show_the_bar_gets_other_characters(encoding: str) -> None:
+    code = (
+        "from residua.cli import app, console\n"
+        "from residua.runs import log_lines\n"
+        "app.app = lambda *_, **__: console.console.print('✓', log_lines.BAR)\n"
+        "app.main([])"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env=environment, check=False
+    )
+    expected = "✓ ██████████" if encoding == "utf-8" else "* ##########"
+    assert done.stdout.decode() == f"{expected}\n", done.stderr
+
+
+def test_interrupt_while_the_command_line_is_imported_is_one_line() -> None:
+    code = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(name, path, target=None):\n"
+        "        if name == 'cyclopts': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt)\n"
+        "from residua.cli import main"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "residua: interrupted\n")
+
+
+def test_warning_is_one_plain_line() -> None:
+    code = (
+        "import warnings\n"
+        "from residua.cli import app\n"
+        "app.app = lambda *_, **__: warnings.warn('a\\x1b[31mb\\nc')\n"
+        "app.main([])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "residua: warning: a [31mb c\n")

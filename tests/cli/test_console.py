@@ -1,16 +1,22 @@
 """What the terminal shows during a training and at its end."""
 
+import io
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 
+from residua.cli import console as console_module
 from residua.cli.console import ProgressDisplay, SpeedColumn, epoch_lines, show, show_result
 from residua.recipes.recipe import Recipe
 from residua.runs.records import EpochRecord, Result, TestFigures
-from residua.training.events import Event, Finished, RolledBack, StepFinished, Stopped
+from residua.runs.run import Run
+from residua.training.events import Event, Finished, RolledBack, Started, StepFinished, Stopped
 from residua.training.loop import train
 
 RECORD = EpochRecord(
@@ -126,3 +132,70 @@ def test_result_says_how_the_best_epoch_was_selected(
     assert "last epoch 3 61.25 % 88.00 % 1.0000" in lines
     assert "best epoch 2 63.50 % 89.00 % 1.1000" in lines
     assert any(text in line for line in lines)
+
+
+@pytest.mark.parametrize(("steps", "seconds"), [(391, 88.3), (1563, 3688.0), (20_000, 36_000.0)])
+def test_epoch_lines_fit_into_80_columns(steps: int, seconds: float) -> None:
+    changes = {"target_reached": True, "steps": steps, "seconds": seconds, "last_loss": 10.8}
+    record = EpochRecord.model_validate(dict(RECORD) | changes)
+    lines = [Text.from_markup(line) for line in epoch_lines(record, 1000, True, 80).splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert "Accuracy: 8087/10000 (80.87%)" in lines[2].plain
+    assert lines[3].plain == "✓ Target Reached! ✓ Best Model!"
+    assert f" {steps}/{steps} [" in lines[1].plain.replace("|", " ")
+
+
+METRICS: Any = SimpleNamespace(last_loss=10.8318, accuracy=77.8, loss=9.5)
+
+
+def test_long_epochs_print_lines_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    display = ProgressDisplay()
+    display(Started(Run(Path("run")), Recipe(epochs=2), "cpu", 1000, 10, 0))
+    for step in range(1, 11):
+        now += 20.0
+        display(StepFinished(step, METRICS))
+    # The evaluation's batches: its progress is that of the step before.
+    for _ in range(5):
+        now += 20.0
+        display.check_evaluation(9)
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert lines[0] == "epoch 1/2, batch 2/10: loss 10.8318, 77.80 %, 06:00 left"
+    assert [line.split(":")[0] for line in lines] == [
+        *(f"epoch 1/2, batch {batch}/10" for batch in (2, 4, 6, 8, 10)),
+        "epoch 1/2",
+        "epoch 1/2",
+    ]
+    assert lines[-1] == "epoch 1/2: evaluation, batch 4"
+
+
+def test_bar_shows_evaluation_and_the_time_left_of_the_training_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80, soft_wrap=True)
+    monkeypatch.setattr(console_module, "console", terminal)
+
+    def bar() -> str:
+        with terminal.capture() as capture:
+            terminal.print(display._progress.get_renderable())
+        return Text.from_ansi(capture.get()).plain
+
+    display = ProgressDisplay()
+    display(Started(Run(Path("run")), Recipe(epochs=100), "cpu", 50_000, 391, 0))
+    now += 391 * 0.5
+    display(StepFinished(391, METRICS))
+    shown = bar()
+    assert len(shown.splitlines()) == 1
+    assert "epoch 1/100" in shown
+    assert "391/391 loss 10.8318, 77.80 %" in shown
+    assert "5:22:34 left" in shown
+    now += 1
+    display.check_evaluation(391)
+    assert "evaluation" not in bar()
+    display.check_evaluation(390)
+    assert "evaluation, batch 1" in bar()

@@ -16,7 +16,7 @@ from residua.errors import UserError
 from residua.optim import EMA, SGD
 from residua.recipes import built_in as recipes
 from residua.recipes.loading import apply_overrides, parse_overrides, resolve
-from residua.recipes.recipe import Recipe
+from residua.recipes.recipe import EarlyStopping, Recipe
 from residua.schedules import Cosine, OneCycle
 
 
@@ -122,6 +122,31 @@ MISTAKES = [
     (["--architecture.attention.kind", "cbm"], "'squeeze_excitation', 'cbam'"),
     (["--architecture.stochastic-depth", "2"], "must be between 0 and 1 (got 2)"),
     (["--data.kind", "imagenet"], "'cifar100', 'cifar10', 'folder', 'shapes100'"),
+    (["--epochs", "yes"], "epochs: input should be a valid number (got True)"),
+    (["--epochs", "True"], "epochs: input should be a valid number (got True)"),
+    (["--seed", "true"], "seed: input should be a valid number (got True)"),
+    (["--optimizer.lr", "true"], "optimizer.lr: input should be a valid number (got True)"),
+    (["--architecture.depths", "[true, 1, 1, 1]"], "architecture.depths.0: input should be"),
+    (["--augmentation.0.padding", "false"], "augmentation.0.padding: input should be"),
+    (["--epochs", "1:30"], "epochs: input should be a valid integer"),
+    (["--optimizer.lr", "1:30.5"], "optimizer.lr: input should be a valid number"),
+    (
+        ["--weight-average", "{kind: swa, start_epoch: 50}", "--epochs", "10"],
+        "weight_average.start_epoch 50 is beyond the last epoch, 10",
+    ),
+    (["--optimizer", "{kind: sgd, lr: 1, lr: 2}"], "--optimizer: it has the field 'lr' twice"),
+    (["--lr", "0.1"], "lr: there is no such field; did you mean --optimizer.lr?"),
+    (["--momentum", "0.9"], "did you mean --optimizer.momentum?"),
+    (["--padding", "2"], "did you mean --augmentation.0.padding?"),
+    (["--learning-rate", "0.1"], "did you mean --optimizer.lr?"),
+    (["--out", "x"], "out: there is no such field; did you mean --dir?"),
+    (["--output-dir", "x"], "did you mean --dir?"),
+    (["--data", "cifar10"], "did you mean --data.kind cifar10?"),
+    (["--optimizer", "adam"], "did you mean --optimizer.kind adamw?"),
+    (["--optimizer", "AdamW"], "did you mean --optimizer.kind adamw?"),
+    (["--optimizer.lr", "cosine"], "did you mean --optimizer.lr.kind cosine?"),
+    (["--weight-average", "ema"], "did you mean --weight-average.kind ema?"),
+    (["--loss", "mse"], "loss: input should be"),
 ]
 
 
@@ -146,11 +171,40 @@ def test_unknown_recipes_and_files(tmp_path: Path) -> None:
         ("e.yaml", "epochz: 3", "did you mean epochs"),
         ("f.yaml", "!!python/object/apply:os.system ['true']", "cannot be read"),
         ("g.json", b"\xff\xfe", "cannot be read"),
+        ("h.json", "{}", "has no fields"),
+        ("i.yaml", "", "has no fields"),
+        ("j.toml", "", "has no fields"),
+        ("k.yaml", "epochs: 1\nepochs: 2", "it has the field 'epochs' twice"),
+        ("l.yaml", "optimizer:\n  lr: 1\n  lr: 2", "it has the field 'lr' twice"),
+        ("m.json", '{"epochs": 1, "epochs": 2}', "it has the field 'epochs' twice"),
+        ("n.toml", "epochs = 1\nepochs = 2", "cannot be read"),
+        ("o.yaml", "epochs: yes", "epochs: input should be a valid number"),
+        ("p.yaml", "epochs: 1:30", "1:30 is not a number in base 10"),
+        ("r.yaml", "seed: 010", "010 is not a number in base 10"),
+        ("q.json", '{"batch_size": true}', "batch_size: input should be a valid number"),
     ):
         path = tmp_path / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         with pytest.raises(UserError, match=message):
             resolve(str(path))
+
+
+@pytest.mark.parametrize("suffix", ["toml", "yaml", "json"])
+def test_byte_order_mark_is_ignored(suffix: str, tmp_path: Path) -> None:
+    content = {"toml": "epochs = 7", "yaml": "epochs: 7", "json": '{"epochs": 7}'}
+    path = tmp_path / f"mine.{suffix}"
+    path.write_text(content[suffix], encoding="utf-8-sig")
+    assert resolve(str(path)).epochs == 7
+
+
+def test_unambiguous_yaml_is_read_as_before(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("epochs: 0x10\nseed: 1_000\ntarget_accuracy: 0.65e+2\ncompile: yes\nsam: ~\n")
+    recipe = resolve(str(path))
+    assert (recipe.epochs, recipe.seed, recipe.target_accuracy) == (16, 1000, 65.0)
+    assert recipe.compile is True
+    path.write_text("epochs: 3\nearly_stopping: {<<: {patience: 4}, patience: 5}\n")
+    assert resolve(str(path)).early_stopping == EarlyStopping(patience=5)
 
 
 def test_nesterov_is_checked_after_all_overrides() -> None:

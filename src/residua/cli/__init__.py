@@ -3,7 +3,14 @@
 Importing it imports nothing heavy: a command imports what it needs when it runs.
 """
 
-from residua.cli import data, evaluate, find_lr, recipes, report, train  # noqa: F401
-from residua.cli.app import main
+import sys
+
+try:
+    from residua.cli import data, evaluate, find_lr, recipes, report, train  # noqa: F401
+    from residua.cli.app import main
+except KeyboardInterrupt:
+    # Ctrl-C right after the start, before `main` can handle it.
+    print("residua: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 __all__ = ["main"]

@@ -1,17 +1,27 @@
 """The `residua` program: where commands register, and how mistakes are reported."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
+from residua.cli.output import discard_output, printable, replace_unencodable
 from residua.errors import UserError
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("residua")
+
 
 app = App(
     name="residua",
     help="Deep residual networks on small images: from one command to a trained, tested model.",
     result_action="return_value",
+    version=_version,
 )
 Overrides = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 """Words after a recipe that override its fields: `--optimizer.lr 0.05`."""
@@ -26,12 +36,29 @@ def main(words: Sequence[str] | None = None) -> None:
     Args:
         words: the command and its arguments; left out: those of this process.
     """
+    format_warning = warnings.formatwarning
+    warnings.formatwarning = _warning_line
+    replace_unencodable()
+    try:
+        _run(words)
+    finally:
+        warnings.formatwarning = format_warning
+
+
+def _run(words: Sequence[str] | None) -> None:
     try:
         app(words, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
     except CycloptsError as error:
         _fail(str(error))
     except UserError as error:
         _fail(str(error))
+    except BrokenPipeError:
+        discard_output()
+    except RuntimeError as error:
+        if "home directory" not in str(error):
+            raise
+        _fail("the home directory is not known: give the whole path, without ~, or set HOME")
     except OSError as error:
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
     except KeyboardInterrupt:
@@ -39,7 +66,9 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, status: int = 2) -> None:
-    # Text from a file may contain control codes for the terminal.
-    printable = "".join(char if char.isprintable() else " " for char in message)
-    print(f"residua: {' '.join(printable.split())}", file=sys.stderr)
+    print(f"residua: {printable(message)}", file=sys.stderr)
     sys.exit(status)
+
+
+def _warning_line(message: Warning | str, *_: object, **__: object) -> str:
+    return f"residua: warning: {printable(str(message))}\n"

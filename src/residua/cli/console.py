@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self, cast
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -16,7 +17,6 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
@@ -24,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from residua.augment.tta import TTA_DESCRIPTIONS
+from residua.cli.output import Output, printable
 from residua.models import architecture_errors, summarize
 from residua.recipes.recipe import Recipe
 from residua.runs import log_lines
@@ -46,8 +47,10 @@ if TYPE_CHECKING:
 
 REFRESH_INTERVAL = 0.25
 """Seconds between updates of loss and accuracy: each makes the host wait for the device."""
+LINE_INTERVAL = 30.0
+"""Seconds between lines within an epoch where no bar can be shown: in a file or a pipe."""
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(file=cast(IO[str], Output()), highlight=False, soft_wrap=True)
 
 
 class SpeedColumn(ProgressColumn):
@@ -60,18 +63,28 @@ class SpeedColumn(ProgressColumn):
 
 @contextmanager
 def stop_requests() -> Iterator[list[str]]:
-    """Collect the names of received SIGINT (Ctrl-C) and SIGTERM signals in a list.
+    """Collect the names of received SIGINT (Ctrl-C), SIGTERM and SIGHUP signals in a list.
 
     The first signal asks the training to stop after the running step; a second Ctrl-C interrupts
-    at once.
+    at once. A terminal that is closed sends SIGHUP. Signals that the process was started to
+    ignore, as by nohup, stay ignored.
     """
     received: list[str] = []
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    previous = {
+        number: signal.getsignal(number)
+        for number in numbers
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
 
     def handle(number: int, _: FrameType | None) -> None:
         received.append(signal.Signals(number).name)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.SIGINT in previous:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, handle)
     try:
         yield received
     finally:
@@ -82,26 +95,30 @@ def stop_requests() -> Iterator[list[str]]:
 class ProgressDisplay:
     """An observer that shows a live bar within epochs and prints lines for every epoch.
 
-    A context manager: the bar is removed when it ends.
+    In a file or a pipe, lines within long epochs take the place of the bar. A context manager: the
+    bar is removed when it ends.
     """
 
     def __init__(self) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
             SpeedColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
+            expand=True,
         )
-        self._task = self._progress.add_task("", total=1, figures="")
+        self._task = self._progress.add_task("", total=1, figures="", left="")
         self._epochs = self._steps_per_epoch = 1
+        self._step = self._first_step = self._evaluated_batches = 0
         self._metrics: EpochMetrics | None = None
+        self._started = time.monotonic()
         self._next_refresh = 0.0
+        self._next_line = self._started + LINE_INTERVAL
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -116,49 +133,102 @@ class ProgressDisplay:
             case Started():
                 self._start(event)
             case StepFinished(step, metrics):
-                self._metrics = metrics
-                if time.monotonic() >= self._next_refresh:
+                self._metrics, self._step, self._evaluated_batches = metrics, step, 0
+                if self._is_due():
                     self._refresh(step, metrics)
-                    self._next_refresh = time.monotonic() + REFRESH_INTERVAL
             case EpochFinished(record, best):
-                console.print(epoch_lines(record, self._epochs, best))
+                width = console.width if console.is_terminal else None
+                console.print(epoch_lines(record, self._epochs, best, width))
+                self._next_line = time.monotonic() + LINE_INTERVAL
             case RolledBack(reason, step, lr_scale):
+                self._step = step
                 console.print(
-                    f"[yellow]{reason}: rolled back to step {step:,}, "
+                    f"[yellow]{escape(reason)}: rolled back to step {step:,}, "
                     f"learning rates x {lr_scale:g}[/]"
                 )
             case Stopped(step) if step % self._steps_per_epoch and self._metrics is not None:
                 console.print(partial_epoch_line(step, self._steps_per_epoch, self._metrics))
 
+    def check_evaluation(self, step: int) -> None:
+        """Show an evaluation where one is running; called before steps and its batches.
+
+        Args:
+            step: of the progress that a `StopCondition` gets: during an evaluation, the step
+                before the last one.
+        """
+        if step >= self._step:
+            return
+        self._evaluated_batches += 1
+        if self._is_due():
+            epoch = f"epoch {(self._step - 1) // self._steps_per_epoch + 1}/{self._epochs}"
+            figures = f"evaluation, batch {self._evaluated_batches}"
+            if console.is_terminal:
+                self._progress.update(self._task, description=epoch, figures=figures)
+            else:
+                console.print(f"{epoch}: {figures}")
+
+    def _is_due(self) -> bool:
+        """Whether the bar, or a line, is due to be shown."""
+        now = time.monotonic()
+        if console.is_terminal:
+            if now < self._next_refresh:
+                return False
+            self._next_refresh = now + REFRESH_INTERVAL
+        else:
+            if now < self._next_line:
+                return False
+            self._next_line = now + LINE_INTERVAL
+        return True
+
     def _start(self, event: Started) -> None:
+        self._step = self._first_step = event.step
+        self._started = time.monotonic()
+        self._next_line = self._started + LINE_INTERVAL
         self._epochs, self._steps_per_epoch = event.recipe.epochs, event.steps_per_epoch
         self._progress.update(self._task, total=event.steps_per_epoch)
         action = f"continues at step {event.step:,}" if event.step else "starts"
         console.print(
             f"[bold]{event.recipe.name}[/] {action}: {event.recipe.epochs} epochs of "
-            f"{event.train_images:,} images on {event.device}, in {event.run.path}"
+            f"{event.train_images:,} images on {event.device}, "
+            f"in {escape(printable(str(event.run.path)))}"
         )
 
     def _refresh(self, step: int, metrics: EpochMetrics) -> None:
         epoch, index = divmod(step - 1, self._steps_per_epoch)
-        self._progress.update(
-            self._task,
-            completed=index + 1,
-            description=f"epoch {epoch + 1}/{self._epochs}",
-            figures=f"loss {metrics.last_loss:.4f}  accuracy {metrics.accuracy:.2f} %",
-        )
+        description = f"epoch {epoch + 1}/{self._epochs}"
+        figures = f"loss {metrics.last_loss:.4f}, {metrics.accuracy:.2f} %"
+        left = f"{log_lines.format_duration(self._seconds_left())} left"
+        if console.is_terminal:
+            self._progress.update(
+                self._task,
+                completed=index + 1,
+                description=description,
+                figures=figures,
+                left=left,
+            )
+        else:
+            batch = f"batch {index + 1}/{self._steps_per_epoch}"
+            console.print(f"{description}, {batch}: {figures}, {left}")
+
+    def _seconds_left(self) -> float:
+        """The estimated seconds until the training ends, its evaluations included."""
+        pace = (time.monotonic() - self._started) / max(1, self._step - self._first_step)
+        return pace * (self._epochs * self._steps_per_epoch - self._step)
 
 
-def show(events: Iterable[Event], *observers: Observer) -> Finished | Stopped:
+def show(
+    events: Iterable[Event], *observers: Observer, display: ProgressDisplay | None = None
+) -> Finished | Stopped:
     """Run a training to its end, shown in the terminal.
 
     Args:
         events: of `train` or `resume`.
         observers: further ones, each of which may fail without ending the training.
+        display: the one that shows it; left out: a new one.
     """
     last: Event | None = None
-    with ProgressDisplay() as display:
-        for event in observe(events, display, *observers):
+    with display or ProgressDisplay() as shown:
+        for event in observe(events, shown, *observers):
             last = event
     assert isinstance(last, Finished | Stopped)
     return last
@@ -173,20 +243,41 @@ def partial_epoch_line(step: int, steps_per_epoch: int, metrics: EpochMetrics) -
     )
 
 
-def epoch_lines(record: EpochRecord, epochs: int, best: bool) -> str:
-    """Format a finished epoch in the form of the published logs."""
+def epoch_lines(record: EpochRecord, epochs: int, best: bool, width: int | None = None) -> str:
+    """Format a finished epoch in the form of the published logs.
+
+    Args:
+        record: of the epoch.
+        epochs: of the training.
+        best: whether the epoch is the best so far.
+        width: the columns of the terminal, which shorten the lines; None: as published.
+    """
     lines = [
         f"[bold]EPOCH: {record.epoch}/{epochs}[/]  lr {record.lr:.3g}  "
         f"{record.images_per_second:,.0f} images/s",
-        log_lines.bar_line(record),
+        escape(_fitted_bar_line(log_lines.bar_line(record), width)),
     ]
     evaluation = log_lines.evaluation_line(record)
     if evaluation is not None:
-        badges = log_lines.badges(record, best)
-        lines.append(evaluation + "".join(f" [green]✓ {badge}[/]" for badge in badges))
+        badges = [f"✓ {badge}" for badge in log_lines.badges(record, best)]
+        fits = width is None or len(" ".join((evaluation, *badges))) <= width
+        shown = [f"[green]{badge}[/]" for badge in badges]
+        lines += [" ".join((evaluation, *shown))] if fits else [evaluation, " ".join(shown)]
     if record.gradient_warning is not None:
-        lines.append(f"[yellow]{record.gradient_warning}[/]")
+        lines.append(f"[yellow]{escape(record.gradient_warning)}[/]")
     return "\n".join(lines)
+
+
+def _fitted_bar_line(line: str, width: int | None) -> str:
+    """A bar line in at most this many columns: its bar, then its constant parts are left out."""
+    if width is None or len(line) <= width:
+        return line
+    bar = log_lines.BAR[: max(0, len(log_lines.BAR) - (len(line) - width))]
+    line = line.replace(f"|{log_lines.BAR}|", f"|{bar}|" if bar else " ")
+    for constant in ("100% ", "<00:00"):
+        if len(line) > width:
+            line = line.replace(constant, "")
+    return line
 
 
 def show_result(result: Result) -> None:

@@ -1,20 +1,27 @@
 """`residua train` and `residua resume`."""
 
 import math
+import shlex
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from residua.cli.app import Overrides, app
+from residua.cli.output import printable
 
 if TYPE_CHECKING:
+    from residua.schedules import TrainingProgress
     from residua.training.events import Event
     from residua.training.loop import StopCondition
 
-UntilEpoch = Annotated[int | None, Parameter(name="--until-epoch")]
+UntilEpoch = Annotated[
+    int | None, Parameter(name="--until-epoch", validator=validators.Number(gte=1))
+]
 # torchrun takes abbreviations of its own options even after the program's name: no option here
 # may be one (`--run` was: it abbreviates `--run-path`).
 
@@ -48,7 +55,8 @@ def train(
     recipe
         The name of a built-in recipe, or a TOML, YAML or JSON file.
     directory
-        The directory to create for the run; left out: runs/NAME-DATE-TIME.
+        The directory to create for the run; left out: runs/NAME-DATE-TIME, with a
+        number behind it where there is one already.
     until_epoch
         Save and stop after this epoch; `residua resume` continues.
     """
@@ -59,8 +67,29 @@ def train(
 
     resolved = resolve(recipe, overrides)
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = directory or Path("runs") / f"{resolved.name}-{now}"
-    _run(lambda should_stop: loop.train(resolved, path, should_stop), path, until_epoch)
+    if directory is not None:
+        path = directory
+        _run(lambda should_stop: loop.train(resolved, path, should_stop), path, until_epoch)
+        return
+    with _new_directory(Path("runs"), f"{resolved.name}-{now}") as path:
+        _run(lambda should_stop: loop.train(resolved, path, should_stop), path, until_epoch)
+
+
+@contextmanager
+def _new_directory(parent: Path, name: str) -> Iterator[Path]:
+    """Create a directory that no other process uses; it is removed again if it stays empty."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for number in count(1):
+        path = parent / (name if number == 1 else f"{name}-{number}")
+        with suppress(FileExistsError):
+            path.mkdir()
+            break
+    try:
+        yield path
+    finally:
+        for directory in (path, parent):
+            with suppress(OSError):
+                directory.rmdir()
 
 
 @app.command
@@ -78,7 +107,10 @@ def resume(run: Path, /, *, until_epoch: UntilEpoch = None) -> None:
     from residua.training import loop
 
     if Run.open(run).result is not None:
-        print(f"{run} is finished. `residua report {run}` writes its report again.")
+        quoted = printable(shlex.quote(str(run)))
+        print(
+            f"{printable(str(run))} is finished. `residua report {quoted}` writes its report again."
+        )
         return
     _run(lambda should_stop: loop.resume(run, should_stop), run, until_epoch)
 
@@ -87,20 +119,28 @@ def _run(
     start: Callable[["StopCondition"], Iterator["Event"]], path: Path, until_epoch: int | None
 ) -> None:
     """Show a training until it ends, then its figures; the last line is the report's path."""
-    from residua.cli.console import console, show, show_result, stop_requests
+    from residua.cli.console import ProgressDisplay, console, show, show_result, stop_requests
     from residua.cli.live_report import LiveReport
     from residua.reports import write_report
     from residua.runs.run import Run
     from residua.training.events import Finished
 
-    last_epoch = until_epoch or math.inf
+    last_epoch = math.inf if until_epoch is None else until_epoch
+    display = ProgressDisplay()
+
+    def should_stop(progress: "TrainingProgress") -> bool:
+        display.check_evaluation(progress.step)
+        return bool(signals) or progress.epoch >= last_epoch
+
     with stop_requests() as signals:
-        events = start(lambda progress: bool(signals) or progress.epoch >= last_epoch)
-        end = show(events, LiveReport())
+        end = show(start(should_stop), LiveReport(), display=display)
     if isinstance(end, Finished):
         show_result(end.result)
     else:
-        console.print(f"Saved after step {end.step:,}. To continue: residua resume {path}")
-    print(write_report(Run.open(path)))
+        quoted = printable(shlex.quote(str(path)))
+        console.print(
+            f"Saved after step {end.step:,}. To continue: residua resume {quoted}", markup=False
+        )
+    console.print(printable(str(write_report(Run.open(path)))), markup=False)
     if signals and signals[0] == "SIGINT":
         sys.exit(130)

@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from residua import files
+from residua.config import Config
 from residua.errors import UserError
 from residua.recipes.built_in import built_in, names
 from residua.recipes.recipe import Recipe
@@ -19,6 +20,66 @@ from residua.recipes.recipe import Recipe
 SUFFIXES = (".toml", ".yaml", ".yml", ".json")
 JsonTree = Any
 """A parsed JSON document: dictionaries, lists, strings, numbers, booleans, None."""
+OTHER_NAMES = {
+    **dict.fromkeys(("out", "output", "out_dir", "output_dir", "run", "run_dir"), "--dir"),
+    "learning_rate": "--optimizer.lr",
+}
+"""What other programs call an option, and its name here."""
+
+
+NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
+class DuplicateKey(ValueError):
+    """A mapping has the same key twice."""
+
+
+def _check_unique(keys: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            raise DuplicateKey(f"it has the field {key!r} twice")
+        seen.add(key)
+
+
+def _unique_pairs(pairs: list[tuple[str, JsonTree]]) -> dict[str, JsonTree]:
+    _check_unique(key for key, _ in pairs)
+    return dict(pairs)
+
+
+def _parse_yaml(text: str) -> JsonTree:
+    _check_yaml(yaml.compose(text, yaml.SafeLoader))
+    return yaml.safe_load(text)
+
+
+def _check_yaml(root: yaml.Node | None) -> None:
+    """Refuse duplicate keys, and numbers that YAML 1.1 reads in base 60 or 8: `1:30`, `010`.
+
+    Raises:
+        ValueError: one of these.
+    """
+    stack, seen = [root], set()
+    while stack:
+        node = stack.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            keys = (key for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            _check_unique(key.value for key in keys)
+            stack += [child for pair in node.value for child in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            stack += node.value
+        elif (
+            isinstance(node, yaml.ScalarNode)
+            and node.tag in NUMBER_TAGS
+            and re.match(r"[-+]?(0[0-9_]|.*:)", node.value)
+        ):
+            raise ValueError(f"{node.value} is not a number in base 10")
+
+
+def _parse_json(text: str) -> JsonTree:
+    return json.loads(text, object_pairs_hook=_unique_pairs)
 
 
 def resolve(source: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -48,21 +109,38 @@ def parse_recipe(tree: JsonTree) -> Recipe:
         UserError: a field is wrong; names the first one and what is allowed.
     """
     try:
-        return Recipe.model_validate(tree)
+        recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         raise UserError(format_error(error, tree)) from None
+    _check_booleans(tree, recipe)
+    return recipe
+
+
+def _check_booleans(tree: JsonTree, validated: Any, path: tuple[str, ...] = ()) -> None:
+    """Refuse booleans that were read as the number 0 or 1."""
+    if isinstance(tree, bool):
+        if isinstance(validated, int | float) and not isinstance(validated, bool):
+            raise UserError(f"{'.'.join(path)}: input should be a valid number (got {tree})")
+    elif isinstance(tree, dict) and isinstance(validated, Config):
+        for name, value in tree.items():
+            _check_booleans(value, getattr(validated, name), (*path, name))
+    elif isinstance(tree, list | tuple) and isinstance(validated, tuple):
+        for index, (value, result) in enumerate(zip(tree, validated, strict=True)):
+            _check_booleans(value, result, (*path, str(index)))
 
 
 def _from_file(path: Path) -> JsonTree:
     if not path.is_file():
         raise UserError(f"there is no recipe file {path}")
-    parse = {".toml": tomllib.loads, ".json": json.loads}.get(path.suffix, yaml.safe_load)
+    parsers: dict[str, Callable[[str], JsonTree]] = {".toml": tomllib.loads, ".json": _parse_json}
+    parse = parsers.get(path.suffix, _parse_yaml)
     try:
-        tree = files.check_tree_size(parse(files.read_bytes(path).decode()))
+        # Some editors write a byte order mark at the start.
+        tree = files.check_tree_size(parse(files.read_bytes(path).decode("utf-8-sig")))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read as a recipe: {reason}") from None
-    if not isinstance(tree, dict):
+    if not isinstance(tree, dict) or not tree:
         raise UserError(f"{path} cannot be read as a recipe: it has no fields")
     tree = {"name": re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "custom", **tree}
     name = tree.pop("base", None)
@@ -99,7 +177,9 @@ def parse_overrides(words: Sequence[str]) -> list[tuple[str, JsonTree]]:
                 raise UserError(f"--{path} needs a value")
             text = remaining.pop(0)
         try:
-            value = files.check_tree_size(yaml.safe_load(text))
+            value = files.check_tree_size(_parse_yaml(text))
+        except DuplicateKey as error:
+            raise UserError(f"--{path}: {error}") from None
         except (yaml.YAMLError, ValueError, RecursionError):
             value = text
         pairs.append((path.replace("-", "_"), value))
@@ -152,11 +232,14 @@ def format_error(error: ValidationError, tree: JsonTree) -> str:
     field = ".".join(path) or "recipe"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        return f"{field}: there is no such field{suggestions(path[-1], _siblings(tree, path))}"
+        hint = _option_of(path, tree) or suggestions(path[-1], _siblings(tree, path))
+        return f"{field}: there is no such field{hint}"
     if first["type"] == "union_tag_not_found":
         return f"{field}.kind: this field is required"
     if first["type"] == "missing":
         return f"{field}: this field is required"
+    if isinstance(first["input"], str) and (kind := _kind_of(first["input"], path, tree)):
+        return f"{field}: this field needs a kind; did you mean {_option([*path, 'kind'])} {kind}?"
     value = f" (got {first['input']!r})" if not isinstance(first["input"], Mapping) else ""
     return f"{field}: {message[0].lower()}{message[1:]}{value}"
 
@@ -167,6 +250,50 @@ def _is_other_branch(problem: Any) -> bool:
     return (is_mapping and problem["type"].endswith("_type")) or (
         not is_mapping and problem["type"] == "model_attributes_type"
     )
+
+
+def _option_of(path: list[str], tree: JsonTree) -> str:
+    """Suggest the option that an unknown field at the top level means: `lr`, or `out`."""
+    if len(path) != 1:
+        return ""
+    if path[0] in OTHER_NAMES:
+        return f"; did you mean {OTHER_NAMES[path[0]]}?"
+    found = [each for each in _paths(tree) if len(each) > 1 and each[-1] == path[0]]
+    depth = min(map(len, found), default=0)
+    options = [_option(each) for each in found if len(each) == depth]
+    return f"; did you mean {' or '.join(options[:3])}?" if options else ""
+
+
+def _option(path: Iterable[str]) -> str:
+    return "--" + ".".join(path).replace("_", "-")
+
+
+def _paths(tree: JsonTree) -> Iterator[tuple[str, ...]]:
+    """The path of every field in a tree."""
+    items = enumerate(tree) if isinstance(tree, list) else tree.items()
+    for key, value in items:
+        yield (str(key),)
+        if isinstance(value, list | dict):
+            yield from ((str(key), *rest) for rest in _paths(value))
+
+
+def _kind_of(word: str, path: list[str], tree: JsonTree) -> str | None:
+    """The kind meant by a word in place of a whole value: `--optimizer adam` is kind `adamw`."""
+    guess = {"kind": word}
+    try:
+        Recipe.model_validate(_put(tree, path, guess, ""))
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        own = [problem for problem in problems if problem["input"] == guess]
+        for problem in own:
+            if problem["type"] == "union_tag_invalid":
+                kinds = re.findall(r"'([^']*)'", problem["ctx"]["expected_tags"])
+                return next(iter(difflib.get_close_matches(word.lower(), kinds, 1, 0.5)), None)
+        if not any(problem["type"] == "missing" for problem in own) and (
+            own or any(problem["loc"][-1:] == ("kind",) for problem in problems)
+        ):
+            return None
+    return word
 
 
 def _siblings(tree: JsonTree, path: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from residua.augment.tta import TTA
 from residua.config import Config
 from residua.data import ChannelStats, Cifar100, Data
 from residua.models import Architecture
-from residua.optim import SAM, SGD, CrossEntropy, Optimizer, WeightAverage
+from residua.optim import SAM, SGD, SWA, CrossEntropy, Optimizer, WeightAverage
 from residua.recipes.divergence import OnDivergence, Stop
 from residua.schedules import Scheduled, bounds
 
@@ -107,6 +107,12 @@ class Recipe(Config):
             )
         if any(isinstance(each, Mixing) for each in self.augmentation) and self.batch_size < 2:
             raise ValueError("mixing images needs a batch_size of at least 2")
+        average = self.weight_average
+        if isinstance(average, SWA) and average.start_epoch > self.epochs:
+            raise ValueError(
+                f"weight_average.start_epoch {average.start_epoch} is beyond the last epoch, "
+                f"{self.epochs}"
+            )
         if self.gradient_accumulation > self.batch_size:
             raise ValueError("gradient_accumulation must not be larger than batch_size")
         if self.gradient_accumulation > 1 and self.compile in CUDA_GRAPH_MODES:
