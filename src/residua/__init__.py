@@ -9,7 +9,6 @@ classifier.predict("picture.png").labels
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     """Import on first use, so that `residua --help` does not wait for torch."""
     if name == "__version__":
-        return version("residua")
+        return import_module("importlib.metadata").version("residua")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -38,7 +38,7 @@ class BatchSampler:
         if self.batch_size > self.length:
             raise UserError(
                 f"batch of {self.batch_size} is larger than the training set of "
-                f"{self.length} images"
+                f"{self.length} images: use a smaller --batch-size"
             )
         if self.batch_size < self.size:
             raise UserError(f"batch of {self.batch_size} is too small for {self.size} processes")
