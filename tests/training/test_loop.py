@@ -450,7 +450,7 @@ def test_tta_averages_logits(tiny: Tiny, tta: str) -> None:
 def test_batch_larger_than_the_data_set_is_refused_before_anything_is_written(
     tiny: Tiny, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match="larger than the training set.*--batch-size"):
+    with pytest.raises(UserError, match=r"larger than the training set.*--batch-size"):
         list(train(tiny(batch_size=500), tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
