@@ -14,7 +14,7 @@ from speed.results import Bench, measured_on
 from speed.tables import tables
 
 from residua.reports.kit.tables import Table, markdown_table
-from residua.runs.records import Environment
+from residua.runs.environment import Environment
 
 RECORDS = Path(__file__).parent.parent / "records" / "bench"
 

@@ -12,8 +12,7 @@ from residua.augment import Augmentation
 from residua.devices import select_device
 from residua.models import training_flops
 from residua.recipes.recipe import Recipe
-from residua.runs.environment import collect_environment
-from residua.runs.records import Environment
+from residua.runs.environment import Environment, collect_environment
 from speed.comparison import BenchConfig, compare
 from speed.entry import (
     AUGMENTER,

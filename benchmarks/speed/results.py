@@ -4,7 +4,7 @@ from statistics import median
 from typing import NamedTuple
 
 from residua.config import Config
-from residua.runs.records import Environment
+from residua.runs.environment import Environment
 
 
 class Startup(Config):

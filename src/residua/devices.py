@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -93,6 +94,28 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+class Stopwatch:
+    """Measures training from one synchronised moment to the next, waits for the device included.
+
+    Args:
+        device: what is waited for before a time is taken.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.start()
+
+    def start(self) -> None:
+        """Start anew."""
+        synchronize(self.device)
+        self.started = time.perf_counter()
+
+    def stop(self) -> float:
+        """The seconds since the start."""
+        synchronize(self.device)
+        return time.perf_counter() - self.started
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from made_runs import finish, make_run, records, save_predictions, save_samples
 
-from residua.runs.records import DataFingerprint, Environment, SplitFingerprint
+from residua.runs.environment import Environment
+from residua.runs.records import DataFingerprint, SplitFingerprint
 from residua.runs.run import Run
 
 

@@ -9,7 +9,7 @@ from made_runs import RECIPE, finish, make_run, records, save_predictions, save_
 from residua.recipes.divergence import RollBack
 from residua.recipes.recipe import Recipe
 from residua.reports import write_report
-from residua.runs.records import Environment, RunEnvironment
+from residua.runs.environment import Environment, RunEnvironment
 
 HOSTILE = "<script>alert('1')</script>|`*[x](http://evil.example)"
 VOID = {"source", "meta", "img", "br", "wbr", "rect", "link", "use", "path"}

@@ -289,9 +289,9 @@ def test_log_has_times_of_training_and_evaluation(
 ) -> None:
     """Of a device that works asynchronously: a step only queues ten seconds of work."""
     clock = FakeClock()
-    for module in ("loop", "epoch"):
-        monkeypatch.setattr(f"residua.training.{module}.time", clock)
-    monkeypatch.setattr("residua.training.loop.synchronize", clock.synchronize)
+    for module in ("devices", "training.epoch"):
+        monkeypatch.setattr(f"residua.{module}.time", clock)
+    monkeypatch.setattr("residua.devices.synchronize", clock.synchronize)
     real_step = loop.step
 
     def queued_step(session: TrainingSession, state: TrainingState) -> torch.Tensor:
@@ -311,7 +311,7 @@ def test_time_of_a_stopped_epoch_is_kept(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock()
-    monkeypatch.setattr("residua.training.loop.time", clock)
+    monkeypatch.setattr("residua.devices.time", clock)
     list(train(tiny(epochs=1), tmp_path / "run", lambda progress: progress.step >= 2))
     list(resume(tmp_path / "run"))
     assert Run.open(tmp_path / "run").log[0].seconds == 2

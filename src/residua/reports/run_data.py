@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 
 from residua.recipes.recipe import Recipe
-from residua.runs.records import DataFingerprint, EpochRecord, Metrics, Result, RunEnvironment
+from residua.runs.environment import RunEnvironment
+from residua.runs.records import DataFingerprint, EpochRecord, Metrics, Result
 from residua.runs.run import Run
 
 

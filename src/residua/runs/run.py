@@ -13,13 +13,13 @@ from residua.errors import UserError
 from residua.recipes.loading import parse_recipe
 from residua.recipes.recipe import Recipe
 from residua.runs.checkpoint import Checkpoint
+from residua.runs.environment import RunEnvironment
 from residua.runs.lock import LOCK, exclusive_lock
 from residua.runs.records import (
     DataFingerprint,
     EpochRecord,
     JsonFile,
     Result,
-    RunEnvironment,
     check_monotonic,
     parse_json,
     read_json,

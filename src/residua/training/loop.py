@@ -5,7 +5,6 @@ what the loop cannot continue with: divergence, a stop during an evaluation, a d
 is one optimiser step.
 """
 
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,15 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_
 
-from residua.devices import error_advice, reset_peak_memory, synchronize
+from residua.devices import Stopwatch, error_advice, reset_peak_memory
 from residua.errors import UserError
 from residua.inference.evaluation import EvaluationInterrupted
 from residua.models import set_progress
 from residua.optim import plain_gradients
 from residua.recipes.recipe import Recipe
 from residua.runs.artifacts import save_filters, save_samples
-from residua.runs.environment import collect_environment
-from residua.runs.records import DataFingerprint, RunEnvironment, environment_changes
+from residua.runs.environment import RunEnvironment, collect_environment, environment_changes
+from residua.runs.records import DataFingerprint
 from residua.runs.run import Run, check_available, checkpoint_step
 from residua.schedules import TrainingProgress
 from residua.seeding import derive_seed
@@ -168,28 +167,6 @@ def _events(
         if state.step % FINITE_CHECK_EVERY == 0:
             check_finite(state, epoch + 1)
         yield StepFinished(state.step, state.metrics)
-
-
-class Stopwatch:
-    """Measures training from one synchronised moment to the next, waits for the device included.
-
-    Args:
-        device: what is waited for before a time is taken.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.start()
-
-    def start(self) -> None:
-        """Start anew."""
-        synchronize(self.device)
-        self.started = time.perf_counter()
-
-    def stop(self) -> float:
-        """The seconds since the start."""
-        synchronize(self.device)
-        return time.perf_counter() - self.started
 
 
 def _recovering(

@@ -16,7 +16,7 @@ from residua.reports.run_report.contents import Contents
 from residua.reports.run_report.curves import curves_section
 from residua.reports.run_report.network import network_section
 from residua.runs.artifacts import Samples
-from residua.runs.records import RunEnvironment
+from residua.runs.environment import RunEnvironment
 
 FOOTER = "Written by residua from the files of the run."
 
