@@ -174,3 +174,54 @@ def test_compiled_training_gives_equal_results(
         results.append(end.result.last)
     assert seen == [{"dynamic": False, "mode": "max-autotune"}]
     assert results[0] == results[1]
+
+
+def test_recompilation_limit_that_is_hit_later_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Torch would go on uncompiled in silence."""
+    calls = []
+
+    def limited(images: Tensor) -> Tensor:
+        calls.append(len(images))
+        if len(calls) > 1:
+            raise torch._dynamo.exc.FailOnRecompileLimitHit("recompile_limit reached")
+        return NETWORK(images)
+
+    monkeypatch.setattr(torch, "compile", fake_compile(lambda _: limited, []))
+    forward = compile_network(NETWORK, True, {1})
+    forward(IMAGES)
+    with pytest.warns(UserWarning, match="uncompiled from now on: recompile_limit reached"):
+        assert torch.equal(forward(IMAGES), NETWORK(IMAGES))
+    forward(IMAGES)
+    assert len(calls) == 2
+
+
+def test_each_compiled_training_starts_with_a_fresh_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    resets = []
+    monkeypatch.setattr(torch, "compile", fake_compile(lambda network: network, []))
+    monkeypatch.setattr(torch.compiler, "reset", lambda: resets.append(None))
+    for _ in range(3):
+        compile_network(NETWORK, True, {1})
+    assert len(resets) == 3
+    assert torch._dynamo.config.recompile_limit >= 64
+
+
+def test_scheduled_rates_do_not_recompile_evaluations() -> None:
+    compiled = []
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    rate = Linear(start=0.5, end=0.1)
+    network = Architecture(
+        stem=ConvStem(width=2, dropout=rate), depths=(1,), widths=(2,), dropout=rate
+    ).build(3)
+    fast = torch.compile(network.eval(), backend=backend, dynamic=False)
+    for taken in range(4):
+        set_progress(network, TrainingProgress(taken, 4, 1))
+        with torch.inference_mode():
+            fast(torch.ones(2, 3, 8, 8))
+    torch.compiler.reset()
+    assert len(compiled) == 1
