@@ -48,6 +48,8 @@ def test_evaluation_line_names_the_holdout_and_is_none_without_an_evaluation() -
         "Holdout set: Average loss: 1.0000, Accuracy: 2500/5000 (50.00%)"
     )
     assert log_lines.evaluation_line(none) is None
+    assert (RECORD.evaluated_accuracy, holdout.evaluated_accuracy) == (10.14, 50.0)
+    assert none.evaluated_accuracy is None
 
 
 @pytest.mark.parametrize(

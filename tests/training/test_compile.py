@@ -34,6 +34,16 @@ def fake_compile(make: Callable[[Any], Callable[[Tensor], Tensor]], seen: list[A
     return compile_
 
 
+def counting_backend(compiled: list[Any]) -> Callable[..., Any]:
+    """A backend of torch.compile that collects the graphs and runs them as they are."""
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    return backend
+
+
 def test_network_runs_uncompiled_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.warns(UserWarning, match="no C"):
@@ -121,12 +131,7 @@ def test_cuda_graphs_refuse_gradient_accumulation(mode: str) -> None:
 
 
 def test_scheduled_rate_compiles_once() -> None:
-    made = []
-
-    def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
-        made.append(graph)
-        return graph.forward
-
+    made: list[Any] = []
     falling = Linear(start=0.5, end=0.1)
     network = Architecture(
         stem=ConvStem(width=2, dropout=falling),
@@ -135,7 +140,7 @@ def test_scheduled_rate_compiles_once() -> None:
         dropout=falling,
         stochastic_depth=falling,
     ).build(3)
-    fast = torch.compile(network, backend=backend, dynamic=False)
+    fast = torch.compile(network, backend=counting_backend(made), dynamic=False)
     for taken in range(4):
         set_progress(network, TrainingProgress(taken, 4, 1))
         fast(torch.ones(2, 3, 8, 8))
@@ -208,17 +213,12 @@ def test_each_compiled_training_starts_with_a_fresh_limit(monkeypatch: pytest.Mo
 
 
 def test_scheduled_rates_do_not_recompile_evaluations() -> None:
-    compiled = []
-
-    def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
-        compiled.append(graph)
-        return graph.forward
-
+    compiled: list[Any] = []
     rate = Linear(start=0.5, end=0.1)
     network = Architecture(
         stem=ConvStem(width=2, dropout=rate), depths=(1,), widths=(2,), dropout=rate
     ).build(3)
-    fast = torch.compile(network.eval(), backend=backend, dynamic=False)
+    fast = torch.compile(network.eval(), backend=counting_backend(compiled), dynamic=False)
     for taken in range(4):
         set_progress(network, TrainingProgress(taken, 4, 1))
         with torch.inference_mode():

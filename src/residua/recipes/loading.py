@@ -258,9 +258,9 @@ def _option_of(path: list[str], tree: JsonTree) -> str:
         return ""
     if path[0] in OTHER_NAMES:
         return f"; did you mean {OTHER_NAMES[path[0]]}?"
-    found = [each for each in _paths(tree) if len(each) > 1 and each[-1] == path[0]]
-    depth = min(map(len, found), default=0)
-    options = [_option(each) for each in found if len(each) == depth]
+    paths = [each for each in _paths(tree) if len(each) > 1 and each[-1] == path[0]]
+    depth = min(map(len, paths), default=0)
+    options = [_option(each) for each in paths if len(each) == depth]
     return f"; did you mean {' or '.join(options[:3])}?" if options else ""
 
 

@@ -114,6 +114,11 @@ class EpochRecord(JsonFile):
         return None if self.holdout_accuracy is None else "holdout"
 
     @property
+    def evaluated_accuracy(self) -> float | None:
+        """Top-1 on the evaluated split, in percent; None where none was evaluated."""
+        return self.holdout_accuracy if self.test_accuracy is None else self.test_accuracy
+
+    @property
     def evaluation(self) -> Metrics | None:
         """The figures of the evaluated split; None where none was evaluated."""
         split = self.evaluated_split

@@ -90,8 +90,8 @@ class TrainingSession:
 
     def selection_accuracies(self, state: TrainingState) -> dict[int, float]:
         """The accuracy on the selection split, in percent, of each evaluated epoch."""
-        evaluations = {record.epoch: record.evaluation for record in state.history}
-        return {epoch: found.accuracy for epoch, found in evaluations.items() if found is not None}
+        accuracies = {record.epoch: record.evaluated_accuracy for record in state.history}
+        return {epoch: value for epoch, value in accuracies.items() if value is not None}
 
     def progress(self, state: TrainingState) -> TrainingProgress:
         """Where the training stands."""
