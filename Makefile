@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+PIP_OPTIONS := --quiet --disable-pip-version-check --constraint constraints.txt
+
 READERS := yaml toml json_recipe archive_file download_archive log json_files checkpoint \
 	model_weights model_description artifacts
 
@@ -12,11 +14,12 @@ quickstart: .stamps/core
 	$(BIN)/residua train quickstart
 
 test: .stamps/test
-	$(BIN)/pytest -n 2 -m 'not slow'
+	$(BIN)/pytest -n 2 -m 'not slow and not extra'
 
-# The tests that `make test` leaves out, after it: processes that are compared or timed, every page.
-test-all: test
-	$(BIN)/pytest -n 2 -m slow
+# What `make test` leaves out, after it: the tests of every extra, and those that compare or time
+# processes.
+test-all: test .stamps/test-all
+	$(BIN)/pytest -n 2 -m 'slow or extra'
 
 # Trainings killed fifty times, and all other faults: about twenty minutes.
 faults: .stamps/test
@@ -57,18 +60,22 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-.stamps/core: pyproject.toml $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+.stamps/core: pyproject.toml constraints.txt $(BIN)/python
+	$(BIN)/python -m pip install $(PIP_OPTIONS) --editable .
 	@mkdir -p .stamps && touch $@
 
 .stamps/test: .stamps/core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/python -m pip install $(PIP_OPTIONS) --editable '.[test]'
+	@touch $@
+
+.stamps/test-all: .stamps/test
+	$(BIN)/python -m pip install $(PIP_OPTIONS) --editable '.[test-all]'
 	@touch $@
 
 .stamps/bench: .stamps/core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m pip install $(PIP_OPTIONS) --editable '.[bench]'
 	@touch $@
 
 .stamps/dev: .stamps/test
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install $(PIP_OPTIONS) --editable '.[dev]'
 	@touch $@

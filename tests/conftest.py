@@ -1,9 +1,10 @@
 """Fixtures every test may ask for."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 
 from residua.recipes.loading import apply_overrides, parse_recipe
 from residua.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # A busy machine is no reason to fail.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,6 +26,31 @@ torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=3, help="how often trainings are killed")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked with an optional module that is not installed here, or with chromium."""
+    for mark in item.iter_markers("extra"):
+        for module in mark.args:
+            if module == "chromium":
+                if shutil.which("chromium") is None:
+                    pytest.skip("the program chromium is not installed")
+            else:
+                pytest.importorskip(module)
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """Headless chromium of the system; mark the test `extra("playwright", "chromium")`."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+        chromium = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=[*options, "--disable-sync"]
+        )
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")
