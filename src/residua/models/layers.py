@@ -1,5 +1,6 @@
 """Layers that stems, blocks and heads are built from."""
 
+from abc import abstractmethod
 from typing import Annotated, Literal
 
 import torch
@@ -13,7 +14,15 @@ from residua.schedules import Probability, Scheduled, TrainingProgress, value_at
 Activation = Literal["relu", "silu", "gelu"]
 
 
-class ScheduledDropout(nn.Module):
+class ScheduledModule(nn.Module):
+    """Base of modules that change with a training's progress."""
+
+    @abstractmethod
+    def set_progress(self, progress: TrainingProgress) -> None:
+        """Take the state of this progress."""
+
+
+class ScheduledDropout(ScheduledModule):
     """Base of modules that drop values with a probability that may follow a schedule.
 
     `p` is the current probability, and `p_tensor` the same value as a tensor.
@@ -95,9 +104,9 @@ def stochastic_depth_layers(rate: Probability, rate_scale: float) -> list[nn.Mod
 
 
 def set_progress(network: nn.Module, progress: TrainingProgress) -> None:
-    """Set the rates of dropout and stochastic depth to their values at this progress."""
+    """Set dropout and stochastic depth to their rates at this progress; freeze what is due."""
     for module in network.modules():
-        if isinstance(module, ScheduledDropout):
+        if isinstance(module, ScheduledModule):
             module.set_progress(progress)
 
 

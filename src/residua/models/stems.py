@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from residua.config import Config
 from residua.models.blocks import LayerFactory
-from residua.models.layers import Dropout, convolution
-from residua.schedules import Probability
+from residua.models.layers import Dropout, ScheduledModule, convolution
+from residua.schedules import Probability, TrainingProgress
 
 WHITENING_IMAGES = 5000
 """The number of training images whose patches the whitening layer is computed from."""
@@ -57,6 +57,8 @@ class WhiteningStem(Config):
     """The side of a patch; there is no padding."""
     epsilon: float = Field(default=5e-4, gt=0)
     """Added to the variances."""
+    bias_epochs: int = Field(default=0, ge=0)
+    """Epochs in which a bias of the convolution is trained, before it is frozen; 0: no bias."""
 
     @property
     def out_channels(self) -> int:
@@ -65,16 +67,24 @@ class WhiteningStem(Config):
 
     def build(self, layers: LayerFactory) -> nn.Module:
         """(N, 3, H, W) to (N, out_channels, H - kernel + 1, W - kernel + 1)."""
-        return nn.Sequential(WhiteningConv(self.kernel, self.epsilon), layers.build_activation())
+        conv = WhiteningConv(self.kernel, self.epsilon, self.bias_epochs)
+        return nn.Sequential(conv, layers.build_activation())
 
 
-class WhiteningConv(nn.Conv2d):
+class WhiteningConv(ScheduledModule, nn.Conv2d):
     """The whitening convolution; `init_from_images` computes its filters."""
 
-    def __init__(self, kernel_size: int, epsilon: float) -> None:
-        super().__init__(3, 2 * 3 * kernel_size**2, kernel_size, bias=False)
+    def __init__(self, kernel_size: int, epsilon: float, bias_epochs: int = 0) -> None:
+        super().__init__(3, 2 * 3 * kernel_size**2, kernel_size, bias=bias_epochs > 0)
         self.weight.requires_grad_(False)
-        self.epsilon = epsilon
+        self.epsilon, self.bias_epochs = epsilon, bias_epochs
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def set_progress(self, progress: TrainingProgress) -> None:
+        """Freeze the bias after its epochs."""
+        if self.bias is not None:
+            self.bias.requires_grad_(progress.epoch < self.bias_epochs)
 
     @torch.no_grad()
     def init_from_images(self, images: Tensor) -> None:

@@ -9,7 +9,7 @@ from residua.optim.loss import CrossEntropy
 from residua.optim.muon import Muon
 from residua.optim.sam import SAM, plain_gradients
 from residua.optim.sgd import SGD
-from residua.optim.weight_average import EMA, SWA, WeightAverage, swapped_weights
+from residua.optim.weight_average import EMA, SWA, Lookahead, WeightAverage, swapped_weights
 
 Optimizer = Annotated[SGD | AdamW | Muon, Field(discriminator="kind")]
 
@@ -20,6 +20,7 @@ __all__ = [
     "SWA",
     "AdamW",
     "CrossEntropy",
+    "Lookahead",
     "Muon",
     "Optimizer",
     "WeightAverage",

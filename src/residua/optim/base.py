@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from residua.config import Config
@@ -19,6 +20,10 @@ class BaseOptimizer(Config):
     weight_decay: NonNegative
     decay_filter: Literal["all", "weights"] = "all"
     """What weight decay applies to: all parameters, or all but normalization and biases."""
+    bias_lr_scale: float = Field(default=1.0, gt=0)
+    """A factor on the learning rate of normalization and biases (Page, How to Train Your ResNet 8;
+    64 in Jordan, arXiv:2404.00498). Their weight decay is divided by it, so that a step decays them
+    as much as without it."""
 
     @abstractmethod
     def build_from_groups(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -33,19 +38,24 @@ class BaseOptimizer(Config):
         return optimizer
 
     def param_groups(self, parameters: Iterable[Tensor]) -> list[dict[str, Any]]:
-        """The parameters with weight decay, then those without; empty groups are left out."""
-        groups: dict[bool, list[Tensor]] = {True: [], False: []}
+        """The parameters by weight decay and learning rate: those with weight decay come first."""
+        groups: dict[tuple[bool, float], list[Tensor]] = {}
         for parameter in parameters:
-            groups[self.decay_filter == "all" or parameter.ndim > 1].append(parameter)
-        return [{"params": params, "decays": decays} for decays, params in groups.items() if params]
+            decays = self.decay_filter == "all" or parameter.ndim > 1
+            lr_scale = 1.0 if parameter.ndim > 1 else self.bias_lr_scale
+            groups.setdefault((decays, lr_scale), []).append(parameter)
+        return [
+            {"params": groups[key], "decays": key[0], "lr_scale": key[1]}
+            for key in sorted(groups, key=lambda key: not key[0])
+        ]
 
     def set_progress(self, optimizer: torch.optim.Optimizer, progress: TrainingProgress) -> None:
         """Take the values of the schedules at this progress."""
         lr = value_at(self.lr, progress) * progress.lr_scale
         weight_decay = value_at(self.weight_decay, progress)
         for group in optimizer.param_groups:
-            group["lr"] = lr
-            group["weight_decay"] = weight_decay if group["decays"] else 0.0
+            group["lr"] = lr * group["lr_scale"]
+            group["weight_decay"] = weight_decay / group["lr_scale"] if group["decays"] else 0.0
 
 
 def disable_fused_step_skipping(optimizer: torch.optim.Optimizer) -> None:

@@ -32,6 +32,9 @@ class Muon(Config):
     """Newton-Schulz iterations."""
     normalize_weights: bool = True
     """Whether to scale each layer's filters to a mean squared norm of 1 before each step."""
+    weight_decay: NonNegative = 0.0
+    """Decoupled: each step multiplies the filters by 1 - lr * weight_decay. It has no effect with
+    `normalize_weights`."""
     aux: SGD = SGD(nesterov=True)
     """The optimiser of normalization, biases and linear layers."""
 
@@ -54,6 +57,7 @@ class Muon(Config):
         filters = optimizer.param_groups[0]
         filters["lr"] = value_at(self.lr, progress) * progress.lr_scale
         filters["momentum"] = value_at(self.momentum, progress)
+        filters["weight_decay"] = value_at(self.weight_decay, progress)
 
 
 class MuonWithAuxSGD(torch.optim.SGD):
@@ -67,7 +71,7 @@ class MuonWithAuxSGD(torch.optim.SGD):
         aux_groups: list[dict[str, Any]],
         nesterov: bool,
     ) -> None:
-        groups = [{"params": filters, "decays": False}, *aux_groups]
+        groups = [{"params": filters, "decays": False, "lr_scale": 1.0}, *aux_groups]
         super().__init__(groups, lr=0.1, momentum=0.9, nesterov=nesterov, fused=True)
         self.ns_steps, self.normalize_weights = ns_steps, normalize_weights
         disable_fused_step_skipping(self)
@@ -86,6 +90,8 @@ class MuonWithAuxSGD(torch.optim.SGD):
             update = weight.grad.add(momentum, alpha=group["momentum"])
             if self.normalize_weights:
                 weight.mul_(len(weight) ** 0.5 / weight.norm())
+            elif group["weight_decay"] > 0:
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
             weight.sub_(newton_schulz(update, self.ns_steps), alpha=group["lr"])
             weight.grad = None
         loss: float | None = super().step(closure)

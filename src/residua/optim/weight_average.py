@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from residua.config import Config
-from residua.schedules import Fraction, TrainingProgress, value_at
+from residua.schedules import Fraction, Probability, TrainingProgress, value_at
 
 
 class BaseWeightAverage(Config):
@@ -69,6 +69,34 @@ class EMA(BaseWeightAverage):
         return 1 - value_at(self.decay, progress)
 
 
+class Lookahead(BaseWeightAverage):
+    """Slow weights that follow the trained ones and replace them (Zhang et al., arXiv:1907.08610).
+
+    Every `interval` steps the slow weights move towards the current ones, which then continue from
+    there. With a decay that rises to 1 it is the form of Jordan, arXiv:2404.00498.
+    """
+
+    kind: Literal["lookahead"] = "lookahead"
+    interval: PositiveInt = 5
+    """Steps between updates of the slow weights."""
+    decay: Probability = 0.5
+    """The weight of the old slow weights at every update."""
+
+    def update_weight(self, progress: TrainingProgress) -> float:
+        """1 - decay at every `interval`-th step, else 0."""
+        if (progress.step + 1) % self.interval:
+            return 0.0
+        return 1 - value_at(self.decay, progress)
+
+    def update(
+        self, average: dict[str, Tensor], network: nn.Module, progress: TrainingProgress
+    ) -> None:
+        """Update the slow weights in place, and the network's weights with them."""
+        super().update(average, network, progress)
+        if (progress.step + 1) % self.interval == 0:
+            network.load_state_dict(average)
+
+
 class SWA(BaseWeightAverage):
     """Stochastic weight averaging: the mean of the weights after each epoch (arXiv:1803.05407).
 
@@ -100,7 +128,7 @@ class SWA(BaseWeightAverage):
             reestimate_bn(network, forward, _take_images(batches, self.bn_images))
 
 
-WeightAverage = Annotated[EMA | SWA, Field(discriminator="kind")]
+WeightAverage = Annotated[EMA | Lookahead | SWA, Field(discriminator="kind")]
 
 
 def reestimate_bn(

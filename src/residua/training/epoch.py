@@ -77,7 +77,8 @@ def training_record(session: TrainingSession, state: TrainingState, epoch: int) 
     # The last step's values: an optimiser that was restored in between does not have them.
     last = replace(session.progress(state), step=state.step - 1)
     session.recipe.optimizer.set_progress(state.optimizer, last)
-    norms = {group: total / taken for group, total in totals.group_norms.items()}
+    trained = state.network.layer_groups()
+    norms = {group: n / taken for group, n in totals.group_norms.items() if group in trained}
     all_skipped = state.skipped_steps >= steps
     return EpochRecord(
         epoch=epoch,

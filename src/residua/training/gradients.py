@@ -15,13 +15,15 @@ EXPLODING_NORM = 1e3
 
 
 def gradient_norms(groups: Mapping[str, Sequence[nn.Parameter]]) -> Tensor:
-    """(G,) float32: the Euclidean norm of each group's gradients together, on their device."""
-    return torch.stack(
-        [
-            get_total_norm([weight.grad for weight in weights if weight.grad is not None])
-            for weights in groups.values()
-        ]
-    )
+    """(G,) float32: the Euclidean norm of each group's gradients together, on their device.
+
+    Parameters without a gradient, such as frozen ones, count as 0.
+    """
+    norms = []
+    for weights in groups.values():
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        norms.append(get_total_norm(gradients).to(weights[0].device))
+    return torch.stack(norms)
 
 
 def diagnose_gradients(norms: Mapping[str, float]) -> str | None:

@@ -213,7 +213,7 @@ def step(session: TrainingSession, state: TrainingState) -> Tensor:
 
     loss, logits = (recipe.sam or plain_gradients)(state.network, progress, gradients)
     state.scaler.unscale_(state.optimizer)
-    norms = gradient_norms(state.network.layer_groups())
+    norms = gradient_norms(state.layer_groups)
     if recipe.max_grad_norm is not None:
         weights = state.network.parameters()
         clip_grads_with_norm_(weights, recipe.max_grad_norm, torch.linalg.vector_norm(norms))

@@ -258,6 +258,7 @@ def build_state(session: TrainingSession) -> TrainingState:
         recipe.weight_average.build(network) if recipe.weight_average else {},
         torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16"),
         EpochMetrics(list(network.layer_groups()), device),
+        network.layer_groups(),
     )
 
 

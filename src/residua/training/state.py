@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from residua.errors import UserError
 from residua.models import ResidualNetwork
@@ -46,6 +46,8 @@ class TrainingState:
     scaler: torch.amp.GradScaler
     metrics: EpochMetrics
     """Of the running epoch."""
+    layer_groups: dict[str, list[nn.Parameter]]
+    """The parameters that are trained at some time, by layer group."""
     step: int = 0
     seconds: float = 0.0
     """Of training in the running epoch."""
