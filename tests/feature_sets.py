@@ -28,7 +28,7 @@ EVERYTHING = {
 SHORT = {
     "augmentation": [{"kind": "alternating_flip"}],
     "architecture": {
-        "stem": {"kind": "whitening"},
+        "stem": {"kind": "whitening", "bias_epochs": 2},
         "depths": [1, 1],
         "widths": [8, 12],
         "strides": [2, 2],
@@ -38,7 +38,12 @@ SHORT = {
         "norm": {"kind": "batch", "scale": False},
         "initialization": "dirac",
     },
-    "optimizer": {"kind": "muon", "lr": {"kind": "linear", "start": 0.2, "end": 0}},
+    "optimizer": {
+        "kind": "muon",
+        "lr": {"kind": "linear", "start": 0.2, "end": 0},
+        "aux": {"bias_lr_scale": 8, "nesterov": True},
+    },
+    "weight_average": {"kind": "lookahead", "interval": 3},
     "precision": "bfloat16",
     "drop_last": True,
 }
@@ -47,11 +52,13 @@ SHARP = {
         {"kind": "flip"},
         {"kind": "rand_augment", "magnitude": {"kind": "linear", "start": 0, "end": 20}},
         {"kind": "trivial_augment", "mode": "reflect"},
+        {"kind": "auto_augment"},
         {"kind": "cutmix"},
     ],
     "architecture__attention": {"kind": "cbam"},
     "architecture__dropout": 0.2,
     "architecture__stochastic_depth": {"kind": "linear", "start": 0.5, "end": 0.2},
+    "architecture__shake_drop": 0.4,
     "sam": {"kind": "sam", "rho": {"kind": "phases", "boundaries": [1], "values": [0.05, 0.1]}},
     "weight_average": {"kind": "swa", "start_epoch": 1, "bn_images": 130},
     "optimizer__lr": {"kind": "warm_restarts", "start": 0.1, "t_0": 1},

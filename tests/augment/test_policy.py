@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from residua.augment import (
+    AutoAugment,
     BatchRandom,
     Crop,
     Flip,
@@ -18,8 +19,10 @@ from residua.augment import (
 )
 from residua.augment.geometric import compose, resample
 from residua.augment.policy import (
+    CIFAR_SUB_POLICIES,
     COLOR_OPS,
     GEOMETRIC_OPS,
+    NUM_SAMPLED,
     OPERATIONS,
     Policy,
     SampledAffine,
@@ -156,9 +159,9 @@ def test_policy_expands_to_geometric_and_color_operations(policy: Policy) -> Non
     if slots == 1:
         assert not (moved & recolored).any()
         assert float(moved.float().mean()) == pytest.approx(5 / 14 * 30 / 31, abs=0.04)
-    for index in range(1, len(COLOR_OPS)):
+    for index in range(1, COLOR_OPS.index(color_ops.invert)):
         frequency = float((colors.choice == index).float().mean())
-        assert frequency == pytest.approx(1 / len(OPERATIONS), abs=0.015)
+        assert frequency == pytest.approx(1 / NUM_SAMPLED, abs=0.015)
     again = policy.expand(batch_random(count=count))
     assert torch.equal(again[0].sampled_matrices, affine.sampled_matrices)  # type: ignore[attr-defined]
     other = policy.expand(batch_random(1, count=count))
@@ -174,7 +177,7 @@ def test_successive_operations_match_a_loop() -> None:
     images = sample_images(count) / 255
     ours = colors.apply(images, colors.sample(batch_random()))
     same_random = batch_random(count=count)
-    choices = (same_random.uniform(columns=3) * len(OPERATIONS)).long()
+    choices = (same_random.uniform(columns=3) * NUM_SAMPLED).long()
     signs = torch.where(same_random.uniform(columns=3) < 0.5, -1.0, 1.0)
     assert 0.4 < float((signs > 0).float().mean()) < 0.6
     for n in range(count):
@@ -240,3 +243,43 @@ def test_policies_round_trip_through_json() -> None:
 
     recipe = Recipe(augmentation=(RandAugment(num_ops=1), TrivialAugment(mode="reflect")))
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_auto_augment_samples_the_published_sub_policies() -> None:
+    """Each pair of operations has the frequency that its probabilities give."""
+    count = 40_000
+    choice, strengths = AutoAugment().sample_operations(batch_random(count=count))
+    assert len(CIFAR_SUB_POLICIES) == 25
+    identity = OPERATIONS.index("identity")
+    expected: dict[tuple[int, int], float] = {}
+    for (first, p, _), (second, q, _) in CIFAR_SUB_POLICIES:
+        pair = OPERATIONS.index(first), OPERATIONS.index(second)
+        for a, b, probability in (
+            (pair[0], pair[1], p * q),
+            (pair[0], identity, p * (1 - q)),
+            (identity, pair[1], (1 - p) * q),
+            (identity, identity, (1 - p) * (1 - q)),
+        ):
+            expected[a, b] = expected.get((a, b), 0) + probability / 25
+    for (a, b), probability in expected.items():
+        share = float(((choice[:, 0] == a) & (choice[:, 1] == b)).float().mean())
+        assert share == pytest.approx(probability, abs=0.006), (OPERATIONS[a], OPERATIONS[b])
+    for name, magnitudes in (("rotate", {2}), ("shear_y", {7, 8}), ("posterize", {7})):
+        chosen = strengths[choice == OPERATIONS.index(name)]
+        assert set((chosen * 9).round().long().tolist()) == magnitudes
+
+
+def test_auto_augment_equals_pillow() -> None:
+    """The colour operations of a sub-policy, with torchvision's arguments."""
+    policy = AutoAugment()
+    images = sample_images() / 255
+    posterize, solarize = (
+        COLOR_OPS.index(getattr(color_ops, name)) for name in ("posterize", "solarize")
+    )
+    bits = policy.color_strengths(torch.tensor([posterize]), torch.tensor([7 / 9]))
+    assert bits.item() == 5
+    threshold = policy.color_strengths(torch.tensor([solarize]), torch.tensor([2 / 9]))
+    assert threshold.item() == pytest.approx(256 * 7 / 9)
+    inverted = color_ops.invert(images, torch.zeros(COUNT, 1, 1, 1))
+    expected = to_tensor(ImageOps.invert(to_pillow(sample_images()[0])))
+    assert torch.equal((inverted[0] * 255).round().to(torch.uint8), expected)

@@ -27,10 +27,14 @@ from residua.models import (
     NoNorm,
     PreActBlock,
     Projection,
+    PyramidBlock,
+    PyramidBottleneck,
+    ShakeDrop,
     SqueezeExcitation,
     WhiteningStem,
     ZeroPadding,
     init_whitening,
+    pyramid_net,
     set_progress,
     summarize,
     wide_resnet,
@@ -55,6 +59,8 @@ RESNET18 = Architecture()
         (built_in("resnet34").architecture, 21_328_292, 34),
         (RESNET18, 11_220_132, 18),
         (Architecture(depths=(3, 4, 6, 3), block=Bottleneck()), 23_705_252, 50),
+        (pyramid_net(110, 270), 28_511_275, 110),
+        (pyramid_net(272, 200, bottleneck=True), 26_127_380, 272),
     ],
 )
 def test_parameters_and_depth(architecture: Architecture, parameters: int, depth: int) -> None:
@@ -231,14 +237,17 @@ def test_stages_need_equally_long_tuples() -> None:
 
 BLOCKS = st.sampled_from(
     [BasicBlock(), BasicBlock(final_activation=False), PreActBlock(),
-     PreActBlock(shortcut_input="activated"), Bottleneck(expansion=2), ConvBlock(num_convs=2)]
+     PreActBlock(shortcut_input="activated"), Bottleneck(expansion=2), ConvBlock(num_convs=2),
+     PyramidBlock(), PyramidBottleneck(expansion=2)]
 )  # fmt: skip
 
 
 @given(
     block=BLOCKS,
     depths=st.lists(st.integers(1, 2), min_size=1, max_size=3),
-    shortcut=st.sampled_from([Projection(), Projection(kernel=3, norm=False), ZeroPadding()]),
+    shortcut=st.sampled_from(
+        [Projection(), Projection(kernel=3, norm=False), ZeroPadding(), ZeroPadding(pool=True)]
+    ),
     attention=st.sampled_from([None, SqueezeExcitation(), CBAM()]),
     pooling=st.sampled_from([AveragePool(), MaxPool()]),
     norm=st.sampled_from([BatchNorm(), GroupNorm(groups=3), NoNorm()]),
@@ -253,6 +262,68 @@ def test_any_architecture_trains_and_survives_json(depths: list[int], **parts: o
     assert logits.shape == (2, 7)
     logits.sum().backward()
     assert all(weight.grad is not None for weight in network.parameters())
+
+
+def test_pyramid_block_and_its_shortcut() -> None:
+    """Norm, conv, norm, act, conv, norm; the shortcut averages and adds channels of zeros."""
+    factory = LayerFactory("relu", BatchNorm(), ZeroPadding(pool=True), None)
+    block = PyramidBlock().build(4, 6, 2, factory).eval()
+    norm, conv, inner_norm, _, last_conv, last_norm = block.branch
+    branch = last_norm(last_conv(F.relu(inner_norm(conv(norm(IMAGES))))))
+    shortcut = F.pad(F.avg_pool2d(IMAGES, 2), (0, 0, 0, 0, 1, 1))
+    torch.testing.assert_close(block(IMAGES), branch + shortcut)
+
+
+def test_widths_of_a_pyramid_grow_in_each_block() -> None:
+    architecture = pyramid_net(20, 48)
+    assert architecture.widths == ((21, 26, 32), (37, 42, 48), (53, 58, 64))
+    network = architecture.build(10)
+    assert [block.branch[1].out_channels for stage in network.stages for block in stage] == [
+        21, 26, 32, 37, 42, 48, 53, 58, 64,
+    ]  # fmt: skip
+    assert Architecture.model_validate_json(architecture.model_dump_json()) == architecture
+    with pytest.raises(ValueError, match="6n \\+ 2, not 21"):
+        pyramid_net(21, 48)
+    with pytest.raises(ValidationError, match="a stage of 2 blocks has 3 widths"):
+        Architecture(depths=(2,), widths=((8, 9, 10),))
+
+
+def test_shake_drop_scales_branches_and_gradients_apart() -> None:
+    """The factors of forward and backward pass are uniform in [-1, 1] and in [0, 1]."""
+    shake = ShakeDrop(0.5)
+    torch.manual_seed(0)
+    features = torch.ones(4000, 1, 1, 1, requires_grad=True)
+    out = shake(features)
+    out.sum().backward()
+    assert features.grad is not None
+    forward, backward = out.detach().flatten(), features.grad.flatten()
+    kept = (forward == 1) & (backward == 1)
+    assert kept.float().mean().item() == pytest.approx(0.5, abs=0.03)
+    assert -1 <= forward[~kept].min() < -0.99
+    assert 0.99 < forward[~kept].max() <= 1
+    assert forward[~kept].mean().item() == pytest.approx(0, abs=0.04)
+    assert 0 <= backward[~kept].min() < 0.01
+    assert 0.99 < backward[~kept].max() <= 1
+    assert abs(torch.corrcoef(torch.stack([forward[~kept], backward[~kept]]))[0, 1]) < 0.05
+    assert torch.equal(shake.eval()(features), features * 0.5)
+    network = pyramid_net(20, 48, shake_drop=0.5).build(10)
+    rates = [module.p for module in network.modules() if isinstance(module, ShakeDrop)]
+    assert rates == pytest.approx([0.5 * (block + 1) / 9 for block in range(9)])
+
+
+def test_whitening_bias_is_trained_and_then_frozen() -> None:
+    network = Architecture(stem=WhiteningStem(bias_epochs=2), depths=(1,), widths=(8,)).build(10)
+    bias = network.stem[0].bias
+    assert torch.equal(bias, torch.zeros(24))
+    set_progress(network, TrainingProgress(19, 40, 10))
+    network(torch.randn(2, 3, 8, 8)).sum().backward()
+    assert float(bias.grad.abs().sum()) > 0
+    set_progress(network, TrainingProgress(20, 40, 10))
+    bias.grad = None
+    network(torch.randn(2, 3, 8, 8)).sum().backward()
+    assert bias.grad is None
+    set_progress(network, TrainingProgress(0, 40, 10))
+    assert bias.requires_grad
 
 
 def test_conv_block() -> None:

@@ -77,6 +77,26 @@ def test_decay_filter_excludes_norms_and_biases(kind: type[SGD | AdamW], decay_f
         torch.testing.assert_close(parameter.detach(), old * 0.95 if decays else old)
 
 
+def test_bias_lr_scale_equals_torch_with_two_groups() -> None:
+    """Biases and normalization at 8 times the rate, with an eighth of the weight decay."""
+    ours, reference = small_network(), small_network()
+    optimizer = SGD(lr=0.01, weight_decay=0.1, bias_lr_scale=8).build(ours)
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter in reference.parameters():
+        groups[parameter.ndim == 1].append(parameter)
+    assert groups[True]
+    plain = torch.optim.SGD(
+        [
+            {"params": groups[False], "lr": 0.01, "weight_decay": 0.1},
+            {"params": groups[True], "lr": 0.08, "weight_decay": 0.1 / 8},
+        ],
+        momentum=0.9,
+    )
+    train_steps(ours, optimizer, 3)
+    train_steps(reference, plain, 3)
+    assert_equal_weights(ours, reference)
+
+
 def test_sgd_follows_its_schedules_and_the_lr_scale() -> None:
     recipe = SGD(lr=Linear(start=1, end=0), momentum=Linear(start=0.9, end=0.5), weight_decay=0.1)
     optimizer = recipe.build(small_network())
@@ -143,6 +163,16 @@ def test_newton_schulz_gives_singular_values_near_one() -> None:
     left, _, right = torch.linalg.svd(gradient.flatten(1), full_matrices=False)
     nearest, ours = left @ right, newton_schulz(gradient, 6).flatten(1)
     assert torch.cosine_similarity(nearest.flatten(), ours.flatten(), dim=0) > 0.98
+
+
+def test_muon_decays_filters_that_are_not_normalized() -> None:
+    network = small_network()
+    filters = network[0].weight
+    before = filters.detach().clone()
+    optimizer = Muon(lr=0.2, normalize_weights=False, weight_decay=0.25).build(network)
+    filters.grad = torch.zeros_like(filters)
+    optimizer.step()
+    torch.testing.assert_close(filters.detach(), before * 0.95)
 
 
 def test_muon_updates_filters_by_its_formula_and_the_others_by_sgd() -> None:

@@ -12,13 +12,13 @@ from torch import nn
 from residua.inference.evaluation import never_stop
 from residua.models import Architecture, ConvStem, GroupNorm, NoNorm
 from residua.models.layers import Norm
-from residua.optim import EMA, SGD, SWA, swapped_weights
+from residua.optim import EMA, SGD, SWA, Lookahead, swapped_weights
 from residua.optim.weight_average import reestimate_bn
 from residua.recipes.loading import resolve
 from residua.recipes.recipe import Recipe
 from residua.runs.checkpoint import Checkpoint
 from residua.runs.run import Run
-from residua.schedules import TrainingProgress
+from residua.schedules import Linear, TrainingProgress
 from residua.training.loop import train
 from residua.training.session import build_session, build_state
 
@@ -41,6 +41,29 @@ def test_ema_equals_its_definition() -> None:
         expected = 0.9 * expected + 0.1 * network[0].weight.detach()
     torch.testing.assert_close(average["0.weight"], expected)
     assert int(average["1.num_batches_tracked"]) == 4
+
+
+def test_lookahead_equals_its_definition() -> None:
+    """The slow weights move every second step, and the network continues from them."""
+    network, reference = small_network(), small_network()
+    lookahead = Lookahead(interval=2, decay=Linear(start=0.5, end=1))
+    slow, expected = lookahead.build(network), reference[0].weight.detach().clone()
+    before = {name: value.clone() for name, value in slow.items()}
+    optimizer, reference_optimizer = (SGD(lr=0.01).build(net) for net in (network, reference))
+    for step in range(4):
+        train_steps(network, optimizer, 1)
+        lookahead.update(slow, network, TrainingProgress(step, 4, 1))
+        train_steps(reference, reference_optimizer, 1)
+        if step % 2:
+            decay = 0.5 + 0.5 * step / 4
+            with torch.no_grad():
+                for name, value in reference.state_dict().items():
+                    if value.is_floating_point():
+                        value.copy_(decay * before[name] + (1 - decay) * value)
+            expected = reference[0].weight.detach().clone()
+        before = {name: value.clone() for name, value in slow.items()}
+        torch.testing.assert_close(slow["0.weight"], expected)
+        torch.testing.assert_close(network[0].weight, reference[0].weight)
 
 
 def test_swa_is_the_mean_of_the_weights_at_the_ends_of_epochs() -> None:

@@ -7,12 +7,13 @@ from residua.augment.geometric import Affine, AlternatingFlip, Crop, Flip
 from residua.augment.mixing import CutMix, Mixing, MixUp
 from residua.augment.normalize import Normalize
 from residua.augment.pipeline import Augmentation, Pipeline, resize
-from residua.augment.policy import RandAugment, TrivialAugment
+from residua.augment.policy import AutoAugment, RandAugment, TrivialAugment
 
 __all__ = [
     "Affine",
     "AlternatingFlip",
     "Augmentation",
+    "AutoAugment",
     "BatchRandom",
     "CoarseDropout",
     "ColorJitter",

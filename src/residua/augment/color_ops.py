@@ -60,6 +60,11 @@ def solarize(images: Tensor, threshold: Tensor) -> Tensor:
     return torch.where(levels(images) >= threshold, 1 - images, images)
 
 
+def invert(images: Tensor, _: Tensor) -> Tensor:
+    """Invert all levels (`ImageOps.invert`)."""
+    return 1 - images
+
+
 def autocontrast(images: Tensor, _: Tensor) -> Tensor:
     """Stretch each channel to the full range (`ImageOps.autocontrast`)."""
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)

@@ -23,7 +23,7 @@ from residua.augment.geometric import (
 )
 from residua.augment.mixing import CutMix, Mixing, MixUp
 from residua.augment.normalize import Normalize
-from residua.augment.policy import RandAugment, TrivialAugment
+from residua.augment.policy import AutoAugment, RandAugment, TrivialAugment
 
 Augmentation = (
     Flip
@@ -31,6 +31,7 @@ Augmentation = (
     | Crop
     | Affine
     | ColorJitter
+    | AutoAugment
     | RandAugment
     | TrivialAugment
     | Cutout

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from functools import reduce
+from functools import cache, reduce
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from pydantic import ConfigDict, PositiveInt
 from torch import Tensor
 
 from residua.augment import color_ops
-from residua.augment.base import BatchRandom, ColorOp, Operation
+from residua.augment.base import BatchRandom, ColorOp, Operation, cached_tensor
 from residua.augment.geometric import Geometric, Padding, compose
 from residua.schedules import Magnitude
 
@@ -25,10 +25,45 @@ COLOR_OPS: tuple[color_ops.ColorFunction, ...] = (
     color_ops.solarize,
     color_ops.autocontrast,
     color_ops.equalize,
+    color_ops.invert,
 )
 OPERATIONS = (*GEOMETRIC_OPS, *(color_op.__name__ for color_op in COLOR_OPS))
-"""The names of the fourteen operations, which are equally likely."""
+"""The names of the operations."""
+NUM_SAMPLED = OPERATIONS.index("invert")
+"""RandAugment and TrivialAugment sample from the operations before `invert`."""
 MAX_MAGNITUDE = 30
+AUTO_AUGMENT_LEVELS = 9
+"""The highest magnitude in the sub-policies of AutoAugment."""
+SubPolicy = tuple[tuple[str, float, int], tuple[str, float, int]]
+"""Two successive operations: name, probability, magnitude from 0 to 9."""
+CIFAR_SUB_POLICIES: tuple[SubPolicy, ...] = (
+    (("invert", 0.1, 0), ("contrast", 0.2, 6)),
+    (("rotate", 0.7, 2), ("translate_x", 0.3, 9)),
+    (("sharpness", 0.8, 1), ("sharpness", 0.9, 3)),
+    (("shear_y", 0.5, 8), ("translate_y", 0.7, 9)),
+    (("autocontrast", 0.5, 0), ("equalize", 0.9, 0)),
+    (("shear_y", 0.2, 7), ("posterize", 0.3, 7)),
+    (("color", 0.4, 3), ("brightness", 0.6, 7)),
+    (("sharpness", 0.3, 9), ("brightness", 0.7, 9)),
+    (("equalize", 0.6, 0), ("equalize", 0.5, 0)),
+    (("contrast", 0.6, 7), ("sharpness", 0.6, 5)),
+    (("color", 0.7, 7), ("translate_x", 0.5, 8)),
+    (("equalize", 0.3, 0), ("autocontrast", 0.4, 0)),
+    (("translate_y", 0.4, 3), ("sharpness", 0.2, 6)),
+    (("brightness", 0.9, 6), ("color", 0.2, 8)),
+    (("solarize", 0.5, 2), ("invert", 0.0, 0)),
+    (("equalize", 0.2, 0), ("autocontrast", 0.6, 0)),
+    (("equalize", 0.2, 0), ("equalize", 0.6, 0)),
+    (("color", 0.9, 9), ("equalize", 0.6, 0)),
+    (("autocontrast", 0.8, 0), ("solarize", 0.2, 8)),
+    (("brightness", 0.1, 3), ("color", 0.7, 0)),
+    (("solarize", 0.4, 5), ("autocontrast", 0.9, 0)),
+    (("translate_y", 0.9, 9), ("translate_y", 0.7, 9)),
+    (("autocontrast", 0.9, 0), ("solarize", 0.8, 3)),
+    (("equalize", 0.8, 0), ("invert", 0.1, 0)),
+    (("translate_y", 0.7, 9), ("autocontrast", 0.9, 0)),
+)
+"""The policy that AutoAugment's search found for CIFAR (arXiv:1805.09501, table 7)."""
 
 
 class MagnitudeRanges(NamedTuple):
@@ -59,14 +94,17 @@ class Policy(Operation):
     """The padding of geometric operations."""
 
     @abstractmethod
-    def sample_strengths(self, random: BatchRandom) -> Tensor:
-        """Sample the strengths of S successive operations, (N, S) float32 in [0, 1]."""
+    def sample_operations(self, random: BatchRandom) -> tuple[Tensor, Tensor]:
+        """Sample S successive operations for each image.
+
+        Returns:
+            (N, S) int64, indices into `OPERATIONS`; (N, S) float32, strengths in [0, 1].
+        """
 
     def expand(self, random: BatchRandom) -> tuple[Operation, ...]:
         """Sample the operations of each image."""
-        strengths = self.sample_strengths(random)
+        choice, strengths = self.sample_operations(random)
         slots = strengths.shape[1]
-        choice = (random.uniform(columns=slots) * len(OPERATIONS)).long()
         signed = torch.where(random.uniform(columns=slots) < 0.5, -strengths, strengths)
         matrices = reduce(
             compose,
@@ -156,7 +194,21 @@ class SampledColorOps(ColorOp):
         return images
 
 
-class RandAugment(Policy):
+class UniformPolicy(Policy):
+    """A policy whose operations are equally likely."""
+
+    @abstractmethod
+    def sample_strengths(self, random: BatchRandom) -> Tensor:
+        """Sample the strengths of S successive operations, (N, S) float32 in [0, 1]."""
+
+    def sample_operations(self, random: BatchRandom) -> tuple[Tensor, Tensor]:
+        """Sample the strengths, then any operations."""
+        strengths = self.sample_strengths(random)
+        choice = (random.uniform(columns=strengths.shape[1]) * NUM_SAMPLED).long()
+        return choice, strengths
+
+
+class RandAugment(UniformPolicy):
     """Several operations with the same magnitude (Cubuk et al., arXiv:1909.13719).
 
     The ranges are those of AutoAugment, as in the paper and in torchvision's RandAugment.
@@ -175,7 +227,7 @@ class RandAugment(Policy):
         return torch.full((random.count, self.num_ops), strength, device=random.device)
 
 
-class TrivialAugment(Policy):
+class TrivialAugment(UniformPolicy):
     """One operation with a random magnitude (Müller and Hutter, arXiv:2103.10158).
 
     The ranges are those of the paper's wide space; its translation of up to 32 pixels is the side
@@ -188,3 +240,39 @@ class TrivialAugment(Policy):
     def sample_strengths(self, random: BatchRandom) -> Tensor:
         """Sample one of 31 equally likely magnitudes for each image."""
         return (random.integers(MAX_MAGNITUDE + 1) / MAX_MAGNITUDE)[:, None]
+
+
+class AutoAugment(Policy):
+    """The learned policy of two operations for CIFAR (Cubuk et al., arXiv:1805.09501).
+
+    Each image gets one of 25 sub-policies; each of its two operations is applied with its own
+    probability and magnitude. The ranges and the random signs are those of torchvision.
+    """
+
+    kind: Literal["auto_augment"] = "auto_augment"
+    ranges: ClassVar[MagnitudeRanges] = MagnitudeRanges(0.3, 150 / 331, 30.0, 0.9, 4)
+
+    def sample_operations(self, random: BatchRandom) -> tuple[Tensor, Tensor]:
+        """Sample a sub-policy, then which of its operations are applied."""
+        table = cached_tensor(_sub_policy_table(), random.device)
+        sub_policies = table.view(len(CIFAR_SUB_POLICIES), 3, 2)
+        chosen = sub_policies[random.integers(len(CIFAR_SUB_POLICIES))]
+        operations, probabilities, strengths = chosen.unbind(1)
+        applied = random.uniform(columns=2) < probabilities
+        identity = float(OPERATIONS.index("identity"))
+        return torch.where(applied, operations, identity).long(), strengths
+
+
+@cache
+def _sub_policy_table() -> tuple[float, ...]:
+    """For each sub-policy: the indices of its operations, their probabilities, their strengths."""
+    return tuple(
+        number
+        for sub_policy in CIFAR_SUB_POLICIES
+        for column in (
+            [float(OPERATIONS.index(name)) for name, _, _ in sub_policy],
+            [probability for _, probability, _ in sub_policy],
+            [magnitude / AUTO_AUGMENT_LEVELS for _, _, magnitude in sub_policy],
+        )
+        for number in column
+    )

@@ -1,8 +1,15 @@
 """Residual networks: architectures as recipe values, and the module that runs them."""
 
-from residua.models.architecture import Architecture, architecture_errors, wide_resnet
+from residua.models.architecture import Architecture, architecture_errors, pyramid_net, wide_resnet
 from residua.models.attention import CBAM, SqueezeExcitation
-from residua.models.blocks import BasicBlock, Bottleneck, ConvBlock, PreActBlock
+from residua.models.blocks import (
+    BasicBlock,
+    Bottleneck,
+    ConvBlock,
+    PreActBlock,
+    PyramidBlock,
+    PyramidBottleneck,
+)
 from residua.models.layers import (
     AveragePool,
     BatchNorm,
@@ -10,6 +17,7 @@ from residua.models.layers import (
     MaxPool,
     NoNorm,
     Projection,
+    ShakeDrop,
     StochasticDepth,
     ZeroPadding,
     set_progress,
@@ -34,7 +42,10 @@ __all__ = [
     "NoNorm",
     "PreActBlock",
     "Projection",
+    "PyramidBlock",
+    "PyramidBottleneck",
     "ResidualNetwork",
+    "ShakeDrop",
     "SqueezeExcitation",
     "StochasticDepth",
     "Summary",
@@ -42,6 +53,7 @@ __all__ = [
     "ZeroPadding",
     "architecture_errors",
     "init_whitening",
+    "pyramid_net",
     "set_progress",
     "summarize",
     "training_flops",

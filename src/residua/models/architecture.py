@@ -11,7 +11,14 @@ from torch import nn
 from residua.config import Config
 from residua.errors import UserError
 from residua.models.attention import Attention
-from residua.models.blocks import BasicBlock, Block, LayerFactory, PreActBlock
+from residua.models.blocks import (
+    BasicBlock,
+    Block,
+    LayerFactory,
+    PreActBlock,
+    PyramidBlock,
+    PyramidBottleneck,
+)
 from residua.models.layers import (
     Activation,
     AveragePool,
@@ -20,8 +27,10 @@ from residua.models.layers import (
     Pooling,
     Projection,
     Shortcut,
+    ZeroPadding,
     convolution,
     dropout_layers,
+    shake_drop_layers,
     stochastic_depth_layers,
 )
 from residua.models.network import ResidualNetwork
@@ -33,6 +42,7 @@ MAX_PARAMETERS = 2**30
 """A recipe that asks for a larger network is refused."""
 Depth = Annotated[int, Field(ge=1, le=256)]
 Width = Annotated[int, Field(ge=1, le=2**16)]
+StageWidths = Width | Annotated[tuple[Width, ...], Field(min_length=1, max_length=256)]
 
 
 @contextmanager
@@ -54,8 +64,13 @@ class Architecture(Config):
     stem: Stem = ConvStem()
     depths: Annotated[tuple[Depth, ...], Field(min_length=1, max_length=16)] = (2, 2, 2, 2)
     """The number of blocks of each stage."""
-    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=16)] = (64, 128, 256, 512)
-    """The width of the blocks of each stage, in channels."""
+    widths: Annotated[tuple[StageWidths, ...], Field(min_length=1, max_length=16)] = (
+        64,
+        128,
+        256,
+        512,
+    )
+    """The width of the blocks of each stage, in channels: one number, or one for each block."""
     strides: tuple[Literal[1, 2], ...] | None = None
     """The stride of the first block of each stage; default: 1, then 2 for every further stage."""
     block: Block = BasicBlock()
@@ -70,6 +85,9 @@ class Architecture(Config):
     stochastic_depth: Probability = 0.0
     """The probability that the branch of the last block is dropped for a training image; it rises
     linearly with a block's number (arXiv:1603.09382)."""
+    shake_drop: Probability = 0.0
+    """The probability that the branch of the last block is shaken for a training image; it rises
+    linearly with a block's number (arXiv:1802.02375)."""
     norm: Norm = BatchNorm()
     """The normalization layers."""
     downsampling: Literal["strided", "pooled"] = "strided"
@@ -87,6 +105,11 @@ class Architecture(Config):
     def _check_stages(self) -> "Architecture":
         if len({len(self.depths), len(self.widths), len(self.all_strides)}) != 1:
             raise ValueError("depths, widths and strides need one entry for each stage")
+        for depth, widths in zip(self.depths, self.widths, strict=True):
+            if isinstance(widths, tuple) and len(widths) != depth:
+                raise ValueError(f"a stage of {depth} blocks has {len(widths)} widths")
+            if isinstance(widths, tuple) and self.downsampling == "pooled":
+                raise ValueError("downsampling: pooled needs one width for each stage")
         return self
 
     @property
@@ -135,18 +158,20 @@ class Architecture(Config):
         layers = LayerFactory(self.activation, self.norm, self.shortcut, self.attention)
         stem, channels, stages = self.stem.build(layers), self.stem.out_channels, []
         block_number, num_blocks = 0, sum(self.depths)
-        for depth, width, stride in zip(self.depths, self.widths, self.all_strides, strict=True):
+        for depth, widths, stride in zip(self.depths, self.widths, self.all_strides, strict=True):
             blocks: list[nn.Module] = []
+            block_widths = (widths,) * depth if isinstance(widths, int) else widths
             if self.downsampling == "pooled":
+                width = block_widths[0]
                 blocks += [convolution(channels, width, 3), nn.MaxPool2d(stride)]
                 blocks += layers.build_norm_act(width)
                 channels = width
-            for _ in range(depth):
+            for width in block_widths:
                 block_number += 1
                 block = self.block.build(channels, width, 1 if blocks else stride, layers)
-                block.branch.extend(
-                    stochastic_depth_layers(self.stochastic_depth, block_number / num_blocks)
-                )
+                fraction = block_number / num_blocks
+                block.branch.extend(stochastic_depth_layers(self.stochastic_depth, fraction))
+                block.branch.extend(shake_drop_layers(self.shake_drop, fraction))
                 blocks.append(block)
                 channels = self.block.out_channels(width)
             stages.append(nn.Sequential(*blocks))
@@ -174,4 +199,33 @@ def wide_resnet(depth: int, width_factor: int, dropout: Probability = 0.0) -> Ar
         widths=(16 * width_factor, 32 * width_factor, 64 * width_factor),
         block=PreActBlock(dropout=dropout),
         shortcut=Projection(norm=False),
+    )
+
+
+def pyramid_net(
+    depth: int, alpha: int, bottleneck: bool = False, shake_drop: Probability = 0.0
+) -> Architecture:
+    """PyramidNet of this depth (arXiv:1610.02915), for images of 32 x 32 pixels.
+
+    Args:
+        depth: the number of weighted layers: 6n + 2, with bottlenecks 9n + 2.
+        alpha: the difference of the last block's width and the stem's 16; each block adds as much.
+        bottleneck: whether blocks have three convolutions, with outputs of 4 times their width.
+        shake_drop: the probability that the last block is shaken.
+
+    Raises:
+        ValueError: there is no such depth.
+    """
+    layers = 9 if bottleneck else 6
+    if (depth - 2) % layers or depth <= 2:
+        raise ValueError(f"the depth of this pyramidal network is {layers}n + 2, not {depth}")
+    blocks = (depth - 2) // layers
+    widths = [16 + alpha * (number + 1) // (3 * blocks) for number in range(3 * blocks)]
+    return Architecture(
+        stem=ConvStem(width=16, norm=False),
+        depths=(blocks,) * 3,
+        widths=tuple(tuple(widths[stage * blocks : (stage + 1) * blocks]) for stage in range(3)),
+        block=PyramidBottleneck() if bottleneck else PyramidBlock(),
+        shortcut=ZeroPadding(pool=True),
+        shake_drop=shake_drop,
     )

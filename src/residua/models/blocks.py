@@ -154,6 +154,59 @@ class PreActBlock(BaseBlock):
         return ResidualBlock(branch, shortcut, before, shortcut_activated=activated)
 
 
+class PyramidBlock(BaseBlock):
+    """norm-conv-norm-act-conv-norm, the sum not activated (Han et al., arXiv:1610.02915)."""
+
+    kind: Literal["pyramid"] = "pyramid"
+    preact: ClassVar[bool] = True
+
+    def build(
+        self, in_channels: int, width: int, stride: int, layers: LayerFactory
+    ) -> ResidualBlock:
+        """Two 3 x 3 convolutions; the first has the stride."""
+        branch = nn.Sequential(
+            layers.norm.build(in_channels),
+            convolution(in_channels, width, 3, stride),
+            *layers.build_norm_act(width),
+            *dropout_layers(self.dropout),
+            convolution(width, width, 3),
+            layers.norm.build(width),
+            *layers.build_attention(width),
+        )
+        return ResidualBlock(branch, layers.build_shortcut(in_channels, width, stride))
+
+
+class PyramidBottleneck(BaseBlock):
+    """norm, then 1 x 1, 3 x 3, 1 x 1 convolutions, and norm (Han et al., arXiv:1610.02915)."""
+
+    kind: Literal["pyramid_bottleneck"] = "pyramid_bottleneck"
+    preact: ClassVar[bool] = True
+    expansion: int = Field(default=4, ge=1, le=64)
+    """Output channels divided by the block's width."""
+
+    def out_channels(self, width: int) -> int:
+        """The block's width times the expansion."""
+        return width * self.expansion
+
+    def build(
+        self, in_channels: int, width: int, stride: int, layers: LayerFactory
+    ) -> ResidualBlock:
+        """Three convolutions; the 3 x 3 one has the stride."""
+        out_channels = self.out_channels(width)
+        branch = nn.Sequential(
+            layers.norm.build(in_channels),
+            convolution(in_channels, width, 1),
+            *layers.build_norm_act(width),
+            convolution(width, width, 3, stride),
+            *layers.build_norm_act(width),
+            *dropout_layers(self.dropout),
+            convolution(width, out_channels, 1),
+            layers.norm.build(out_channels),
+            *layers.build_attention(out_channels),
+        )
+        return ResidualBlock(branch, layers.build_shortcut(in_channels, out_channels, stride))
+
+
 class Bottleneck(BaseBlock):
     """1 x 1, 3 x 3, 1 x 1 convolutions (arXiv:1512.03385), grouped for ResNeXt (1611.05431)."""
 
@@ -219,4 +272,7 @@ class ConvBlock(BaseBlock):
         return ResidualBlock(nn.Sequential(*branch), shortcut)
 
 
-Block = Annotated[BasicBlock | PreActBlock | Bottleneck | ConvBlock, Field(discriminator="kind")]
+Block = Annotated[
+    BasicBlock | PreActBlock | PyramidBlock | PyramidBottleneck | Bottleneck | ConvBlock,
+    Field(discriminator="kind"),
+]

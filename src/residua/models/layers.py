@@ -1,7 +1,7 @@
 """Layers that stems, blocks and heads are built from."""
 
 from abc import abstractmethod
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -93,6 +93,44 @@ class StochasticDepth(ScheduledDropout):
         return features * self.dropout(features.new_ones(len(features), 1, 1, 1))
 
 
+class ShakeDrop(ScheduledDropout):
+    """Shake branches instead of dropping them (Yamada et al., arXiv:1802.02375).
+
+    It is the last layer of a branch. With probability p an image's branch is multiplied by alpha,
+    uniform in [-1, 1], and its gradient by beta, uniform in [0, 1]. In evaluation the branch is
+    multiplied by its expected factor, 1 - p. The three random numbers of each image come from
+    torch's global generator.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape; in training, some images are shaken."""
+        if not self.training:
+            return features * (1 - self.p)
+        rate = self.p_tensor if self.scheduled and torch.compiler.is_compiling() else self.p
+        draw, alpha, beta = torch.rand(3, len(features), 1, 1, 1, device=features.device)
+        kept = draw >= rate
+        factor = torch.where(kept, 1.0, 2 * alpha - 1).to(features.dtype)
+        gradient_factor = torch.where(kept, 1.0, beta).to(features.dtype)
+        shaken: Tensor = _Shake.apply(features, factor, gradient_factor)  # type: ignore[no-untyped-call]
+        return shaken
+
+
+class _Shake(torch.autograd.Function):
+    """Multiply features by one factor, and their gradient by another."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, factor: Tensor, gradient_factor: Tensor) -> Tensor:
+        """(N, C, H, W) times (N, 1, 1, 1)."""
+        ctx.save_for_backward(gradient_factor)
+        return features * factor
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient of the features."""
+        (gradient_factor,) = ctx.saved_tensors
+        return gradients[0] * gradient_factor, None, None
+
+
 def dropout_layers(rate: Probability) -> list[nn.Module]:
     """A dropout layer, or none if the rate is the constant 0."""
     return [] if rate == 0 else [Dropout(rate)]
@@ -101,6 +139,11 @@ def dropout_layers(rate: Probability) -> list[nn.Module]:
 def stochastic_depth_layers(rate: Probability, rate_scale: float) -> list[nn.Module]:
     """A stochastic depth layer of `rate_scale` times the rate, or none if the rate is 0."""
     return [] if rate == 0 else [StochasticDepth(rate, rate_scale)]
+
+
+def shake_drop_layers(rate: Probability, rate_scale: float) -> list[nn.Module]:
+    """A ShakeDrop layer of `rate_scale` times the rate, or none if the rate is 0."""
+    return [] if rate == 0 else [ShakeDrop(rate, rate_scale)]
 
 
 def set_progress(network: nn.Module, progress: TrainingProgress) -> None:
@@ -174,10 +217,15 @@ class ZeroPadding(Config):
     """Strided subsampling and zero channels, without parameters (option A of arXiv:1512.03385)."""
 
     kind: Literal["zero_padding"] = "zero_padding"
+    pool: bool = False
+    """Whether to average stride x stride pixels (PyramidNet) instead of taking the first."""
 
     def build(self, in_channels: int, out_channels: int, stride: int, norm: Norm) -> nn.Module:  # noqa: ARG002
         """(N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
-        return ZeroPadShortcut(out_channels - in_channels, stride)
+        padding = ZeroPadShortcut(out_channels - in_channels, 1 if self.pool else stride)
+        if self.pool and stride > 1:
+            return nn.Sequential(nn.AvgPool2d(stride, ceil_mode=True), padding)
+        return padding
 
 
 class ZeroPadShortcut(nn.Module):

@@ -151,6 +151,11 @@ def architecture_lines(architecture: Architecture, network: Structure | None) ->
     def comment(name: str) -> str:
         return f"   # {'×'.join(map(str, shapes[name]))}" if name in shapes else ""
 
+    def channels(widths: int | tuple[int, ...]) -> str:
+        if isinstance(widths, int):
+            return f"{widths} channels"
+        return f"{widths[0]} to {widths[-1]} channels"
+
     size = f"3×{network.size}×{network.size}" if network else "3 channels"
     stages = zip(architecture.depths, architecture.widths, architecture.all_strides, strict=True)
     block = fields["block"]["kind"]
@@ -160,9 +165,9 @@ def architecture_lines(architecture: Architecture, network: Structure | None) ->
         f"Input ({size})",
         f"Stem ({setting(fields['stem'])}){comment('stem')}",
         *(
-            f"Stage {index + 1}: {depth}× {block} block ({width} channels, stride {stride})"
+            f"Stage {index + 1}: {depth}× {block} block ({channels(widths)}, stride {stride})"
             f"{comment(f'stages.{index}')}"
-            for index, (depth, width, stride) in enumerate(stages)
+            for index, (depth, widths, stride) in enumerate(stages)
         ),
         f"{pooling} pooling → {dropout}Linear{comment('head')}",
     ]
