@@ -121,19 +121,21 @@ def _run(
     """Show a training until it ends, then its figures; the last line is the report's path."""
     from residua.cli.console import ProgressDisplay, console, show, show_result, stop_requests
     from residua.cli.live_report import LiveReport
+    from residua.cli.progress_file import ProgressFile
     from residua.reports import write_report
     from residua.runs.run import Run
     from residua.training.events import Finished
 
     last_epoch = math.inf if until_epoch is None else until_epoch
-    display = ProgressDisplay()
+    display, progress_file = ProgressDisplay(), ProgressFile()
 
     def should_stop(progress: "TrainingProgress") -> bool:
         display.check_evaluation(progress.step)
+        progress_file.check_evaluation(progress.step)
         return bool(signals) or progress.epoch >= last_epoch
 
     with stop_requests() as signals:
-        end = show(start(should_stop), LiveReport(), display=display)
+        end = show(start(should_stop), LiveReport(), progress_file, display=display)
     if isinstance(end, Finished):
         show_result(end.result)
     else:

@@ -15,6 +15,7 @@ from residua.recipes.recipe import Recipe
 from residua.runs.checkpoint import Checkpoint
 from residua.runs.environment import RunEnvironment
 from residua.runs.lock import LOCK, exclusive_lock
+from residua.runs.progress import RunProgress, RunState
 from residua.runs.records import (
     DataFingerprint,
     EpochRecord,
@@ -24,6 +25,7 @@ from residua.runs.records import (
     parse_json,
     read_json,
 )
+from residua.runs.results_csv import csv_row, header_row
 
 CHECKPOINT = re.compile(r"(step|stop)-(\d{8,15})\.safetensors")
 
@@ -127,6 +129,22 @@ class Run:
         return read_json(Result, self.path / "result.json")
 
     @property
+    def progress(self) -> RunProgress | None:
+        """Where the training stands within its epoch; None where that is not known."""
+        try:
+            return read_json(RunProgress, self.path / "progress.json")
+        except UserError:
+            return None
+
+    @property
+    def state(self) -> RunState:
+        """Whether the training is finished, running, stopped, or was interrupted."""
+        if (self.path / "result.json").is_file():
+            return "finished"
+        progress = self.progress
+        return "interrupted" if progress is None else progress.state
+
+    @property
     def log(self) -> list[EpochRecord]:
         """The finished epochs, oldest first; an incomplete last line is ignored.
 
@@ -147,13 +165,19 @@ class Run:
         return records
 
     def append_record(self, record: EpochRecord) -> None:
-        """Add an epoch to the log."""
+        """Add an epoch to the log and to results.csv."""
         files.append_line(self.path / "log.jsonl", record.to_json_text())
+        table = self.path / "results.csv"
+        if not table.exists():
+            files.append_line(table, header_row())
+        files.append_line(table, csv_row(record))
 
     def rewrite_log(self, records: Sequence[EpochRecord]) -> None:
-        """Replace the log by the epochs that a checkpoint knows."""
+        """Replace the log and results.csv by the epochs that a checkpoint knows."""
         text = "".join(record.to_json_text() + "\n" for record in records)
         files.write_atomic(self.path / "log.jsonl", text)
+        rows = "".join(row + "\n" for row in (header_row(), *map(csv_row, records)))
+        files.write_atomic(self.path / "results.csv", rows)
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write recipe.json, which makes the directory a run."""
