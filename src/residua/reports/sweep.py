@@ -84,7 +84,8 @@ def _document(
                 f" on the holdout, with {values}. best.yaml is its recipe.",
             )
         )
-    effects: list[doc.Block] = [doc.Figures(effect_charts(sweep, trials))]
+    charts = [*effect_charts(sweep, trials), *curve_chart(trials)]
+    effects: list[doc.Block] = [doc.Figures(charts)]
     if importances:
         rows = [(path, f"{100 * share:.0f} %") for path, share in importances.items()]
         effects += [
@@ -110,7 +111,6 @@ def _document(
                 ],
             ),
             doc.Section("Effect of each field", effects),
-            doc.Section("Curves", [doc.Figures(curve_chart(trials))]),
         ],
         footer="Written by residua from the files of the runs.",
     )
