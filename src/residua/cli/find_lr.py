@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from residua.cli.app import Overrides, app
+from residua.cli.output import printable
 
 
 @app.command
@@ -40,4 +41,4 @@ def find_lr(
     end_text = "then the loss diverged" if curve.diverged else "the loss did not diverge"
     print(f"{len(curve.lrs)} steps, learning rate from {first:.2g} to {last:.2g}; {end_text}")
     print(f"suggested learning rate (a tenth of that with the least loss): {curve.suggestion:.2g}")
-    print(plot)
+    print(printable(str(plot)))
