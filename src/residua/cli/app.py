@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CoercionError, CycloptsError, Parameter, Token
 
 from residua.cli.output import discard_output, printable, replace_unencodable
 from residua.errors import UserError
@@ -26,6 +26,17 @@ app = App(
 )
 WAIT_SETTINGS = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
 """Variables that say how threads wait: of OpenMP, and of GNU's and Intel's implementation."""
+
+
+def _whole_number(_: object, tokens: Sequence[Token]) -> int:
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise CoercionError(target_type=int) from None
+
+
+WholeNumber = Annotated[int, Parameter(converter=_whole_number)]
+"""An option that takes no fraction; by itself cyclopts rounds 1.5 to 2."""
 Overrides = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 """Words after a recipe that override its fields: `--optimizer.lr 0.05`."""
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from residua.cli.app import Overrides, app
+from residua.cli.app import Overrides, WholeNumber, app
 from residua.cli.output import printable
 
 
@@ -13,7 +13,7 @@ def find_lr(
     *overrides: Overrides,
     start: float = 1e-5,
     end: float = 10.0,
-    steps: int = 100,
+    steps: WholeNumber = 100,
     plot: Path = Path("find-lr.png"),
 ) -> None:
     """Search for a learning rate: train some steps while it rises, and plot the loss.

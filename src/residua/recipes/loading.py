@@ -220,6 +220,10 @@ def format_error(error: ValidationError, tree: JsonTree) -> str:
     if first["type"] == "extra_forbidden":
         hint = _option_of(path, tree) or suggestions(path[-1], _siblings(tree, path))
         return f"{field}: there is no such field{hint}"
+    if first["type"] == "union_tag_invalid":
+        kinds = re.findall(r"'([^']*)'", first["ctx"]["expected_tags"])
+        kind = str(first["ctx"]["tag"])
+        return f"{field}.kind: there is no kind {kind!r}{suggestions(kind, kinds)}"
     if first["type"] == "union_tag_not_found":
         return f"{field}.kind: this field is required"
     if first["type"] == "missing":
