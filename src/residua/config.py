@@ -23,7 +23,7 @@ class Config(BaseModel):
         schema = handler(source)
         fields = schema
         while fields["type"] != "model-fields":
-            fields = fields["schema"]  # type: ignore[typeddict-item]
+            fields = fields["schema"]
         for field in fields["fields"].values():
             field["schema"] = _refusing_booleans(field["schema"])
         return schema

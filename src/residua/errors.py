@@ -9,9 +9,9 @@ class UserError(Exception):
 
 
 def is_utf8(text: str) -> bool:
-    """Whether text can be written as UTF-8.
+    r"""Whether text can be written as UTF-8.
 
-    It cannot if it has lone surrogates: JSON can spell them (`"\\ud800"`), and in the names of
+    It cannot if it has lone surrogates: JSON can spell them (`"\ud800"`), and in the names of
     files they stand for bytes that are not UTF-8.
     """
     try:
@@ -22,7 +22,7 @@ def is_utf8(text: str) -> bool:
 
 
 def escaped(text: str) -> str:
-    """Text with its lone surrogates escaped; those that stand for bytes as these: a\\xffb."""
+    r"""Text with its lone surrogates escaped; those that stand for bytes as these: a\xffb."""
     shown = (
         f"\\x{ord(char) - 0xDC00:02x}" if "\udc80" <= char <= "\udcff" else char for char in text
     )

@@ -92,9 +92,9 @@ def read_safetensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dic
 
 
 def check_tree_size(tree: Any) -> Any:
-    """Check a parsed document against the size and depth limits, and return it.
+    r"""Check a parsed document against the size and depth limits, and return it.
 
-    Its text must also be text: JSON can have half a character, as in "\\ud800", and the names of
+    Its text must also be text: JSON can have half a character, as in "\ud800", and the names of
     files can have bytes that are not UTF-8.
 
     Raises:

@@ -338,14 +338,10 @@ def test_threads_of_a_command_do_not_spin(settings: dict[str, str], expected: st
 
 def test_importing_the_package_imports_nothing_else() -> None:
     """Ctrl-C before the command line is imported is a traceback: that time is kept short."""
-    code = (
-        "import sys; before = set(sys.modules); import residua; print(set(sys.modules) - before)"
-    )
+    code = "import sys; before = set(sys.modules); import residua; print(set(sys.modules) - before)"
     environment = os.environ | {"PYTHONPATH": str(Path(residua.__file__).parent.parent)}
     command = [sys.executable, "-S", "-c", code]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, check=True
-    )
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert done.stdout == "{'residua'}\n"
 
 

@@ -216,7 +216,12 @@ def test_table_is_readable_in_terminals_of_any_width(width: int) -> None:
     words = " ".join(lines).split()
     assert {"61.25", "±", "0.30", "1,515.0", "1.00", "b", "[31m"} <= set(words)
     if width == 20:
-        assert lines[-4:] == ["b [31m", "  Test accuracy, ", "last epoch, %: 1.00", "  Training, s: 1"]
+        assert lines[-4:] == [
+            "b [31m",
+            "  Test accuracy, ",
+            "last epoch, %: 1.00",
+            "  Training, s: 1",
+        ]
     else:
         assert any("61.25 ± 0.30" in line and "1,515.0" in line for line in lines)
         assert max(map(len, lines)) <= width

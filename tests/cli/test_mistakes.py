@@ -49,7 +49,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     damaged_copy(stopped, "cut-recipe", "recipe.json", cut)
     for file in ("result.json", "log.jsonl", "data.json", "model.safetensors"):
-        damaged_copy(finished, f"cut-{file.partition('.')[0]}", file, lambda content: b"{" + content)
+        damaged_copy(
+            finished, f"cut-{file.partition('.')[0]}", file, lambda content: b"{" + content
+        )
     damaged_copy(finished, "cut-predictions", "artifacts/predictions.safetensors", cut)
     damaged_copy(finished, "list-recipe", "recipe.json", lambda _: b"[]")
     damaged_copy(finished, "null-result", "result.json", lambda _: b"null")
@@ -138,7 +140,7 @@ MISTAKES = {
     "train quickstart --batch-size 0": "batch_size: ",
     "train quickstart --optimizer.lr -0.1": "optimizer.lr: ",
     "train quickstart --optimizer.lr .inf": "optimizer.lr: ",
-    "train quickstart --optimizer.kind adamm": "optimizer.kind: there is no kind 'adamm'; did you mean adamw",
+    "train quickstart --optimizer.kind adamm": "no kind 'adamm'; did you mean adamw",
     "train quickstart --optimizer sgdd": "optimizer",
     "train quickstart --optimizer.momentum 1": "at least 0 and below 1",
     "train quickstart --weight-average.kind ema --weight-average.decay 1": "below 1",

@@ -2,8 +2,8 @@
 
 import re
 import time
-import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 import torch

@@ -10,7 +10,6 @@ from residua.config import Config
 from residua.data.split import Splits, stratified_split
 from residua.errors import UserError, escaped, is_utf8
 
-
 MAX_CLASSES = 10_000
 """Data sets with more classes are refused, and so are runs that name more."""
 

@@ -170,7 +170,8 @@ def most_confused(
     """
     images = torch.bincount(labels, minlength=len(names))
     wrong = predicted != labels
-    cells, counts = (labels * len(names) + predicted)[wrong].unique(return_counts=True)
+    confused = (labels * len(names) + predicted)[wrong]
+    cells, counts = torch.unique(confused, return_counts=True)
     order = counts.argsort(descending=True, stable=True)[:limit]
     pairs = []
     for cell, times in zip(cells[order].tolist(), counts[order].tolist(), strict=True):
