@@ -6,9 +6,7 @@ A record is a folder records/DATE-NAME/ that contains a run, or several in subfo
 unfinished. Runs on a part of the training images (`limit`, `holdout`) only count for speed.
 """
 
-import statistics
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 
 from markupsafe import Markup
@@ -17,8 +15,11 @@ from speed.results import machine
 from residua.recipes import built_in
 from residua.recipes.recipe import Recipe
 from residua.reports import published
+from residua.reports.comparison.groups import Group
+from residua.reports.comparison.tables import BEST_ACCURACY, LAST_ACCURACY
 from residua.reports.kit.formatting import MISSING, mean_std
 from residua.reports.kit.tables import Table, markdown_table
+from residua.reports.run_data import RunData
 from residua.runs.records import EpochRecord
 from residua.runs.run import Run
 
@@ -32,27 +33,22 @@ COLUMNS = [
 
 
 class RecordedRun:
-    """A run in a record."""
+    """A run in a record. Its figures are those of its report and of `residua compare`."""
 
     def __init__(self, path: Path) -> None:
-        self._run = Run.open(path)
+        self.data = RunData.read(Run.open(path))
         self.record = path.relative_to(RECORDS).parts[0]
         """The record's folder."""
 
-    @cached_property
-    def log(self) -> list[EpochRecord]:
-        """The finished epochs."""
-        return self._run.log
-
-    @cached_property
+    @property
     def recipe(self) -> Recipe:
         """The recipe."""
-        return self._run.recipe
+        return self.data.recipe
 
-    @cached_property
+    @property
     def finished(self) -> bool:
         """Whether all epochs were trained."""
-        return self._run.result is not None
+        return self.data.result is not None
 
     @property
     def all_images(self) -> bool:
@@ -63,37 +59,17 @@ class RecordedRun:
     @property
     def evaluated(self) -> list[EpochRecord]:
         """The epochs that were evaluated on the test set."""
-        return [record for record in self.log if record.test_accuracy is not None]
-
-    @property
-    def last(self) -> float:
-        """Test accuracy of the last evaluated epoch, in percent."""
-        return self.evaluated[-1].test_accuracy or 0.0
-
-    @property
-    def best(self) -> float:
-        """The highest test accuracy, in percent."""
-        return max(record.test_accuracy or 0.0 for record in self.evaluated)
-
-    @property
-    def train_seconds(self) -> float:
-        """Training time of all epochs, without evaluation."""
-        return sum(record.seconds for record in self.log)
-
-    @property
-    def median_speed(self) -> float:
-        """Training images per second in the median epoch."""
-        return statistics.median(record.images_per_second for record in self.log)
+        return [record for record in self.data.records if record.test_accuracy is not None]
 
     @property
     def top_speed(self) -> float:
         """Training images per second in the fastest epoch, the least disturbed by other work."""
-        return max(record.images_per_second for record in self.log)
+        return max(record.images_per_second for record in self.data.records)
 
     @property
     def hardware(self) -> str:
         """The machine."""
-        return machine(self._run.environment)
+        return machine(self.data.environment)
 
     def estimated_hours(self, epochs: int) -> float:
         """Estimate the time of a training with evaluation after each epoch, at top speed."""
@@ -109,7 +85,7 @@ class RecordedRun:
 def recorded_runs() -> list[RecordedRun]:
     """All runs in records/ with at least one finished epoch."""
     paths = sorted(recipe.parent for recipe in RECORDS.glob("*/**/recipe.json"))
-    return [run for run in map(RecordedRun, paths) if run.log]
+    return [run for run in map(RecordedRun, paths) if run.data.records]
 
 
 def published_accuracy(name: str) -> str:
@@ -119,21 +95,23 @@ def published_accuracy(name: str) -> str:
 
 def current_accuracy(run: RecordedRun) -> str:
     """The accuracy of an unfinished run, and the published one of the same epoch."""
-    name, epoch = run.recipe.name, run.evaluated[-1].epoch
+    name, latest = run.recipe.name, run.evaluated[-1]
     curve = published.reference(name).curve if name in published.names() else None
-    points = [point for point in curve.points if point.epoch == epoch] if curve else []
+    points = [point for point in curve.points if point.epoch == latest.epoch] if curve else []
     reference = f"; published: {points[0].test_accuracy:.2f}" if points else ""
-    return f"{run.last:.2f} (epoch {epoch}{reference})"
+    return f"{latest.test_accuracy:.2f} (epoch {latest.epoch}{reference})"
 
 
 def table_row(runs: Sequence[RecordedRun]) -> list[str]:
     """The row of runs of the same recipe in the same record; all are finished, or none is."""
-    run = runs[0]
+    run, group = runs[0], Group("", tuple(each.data for each in runs))
     last, best = current_accuracy(run), MISSING
     if run.finished:
         tta = "" if run.recipe.tta == "none" else f" (tta: {run.recipe.tta})"
-        last = mean_std([each.last for each in runs], 2) + tta
-        best = mean_std([each.best for each in runs], 2) + tta
+        last, best = (
+            mean_std(measure.values(group), measure.digits) + tta
+            for measure in (LAST_ACCURACY, BEST_ACCURACY)
+        )
     usual = built_in.built_in(run.recipe.name).precision
     precision = "" if run.recipe.precision == usual else f" in {run.recipe.precision}"
     return [
@@ -142,9 +120,9 @@ def table_row(runs: Sequence[RecordedRun]) -> list[str]:
         last,
         best,
         str(len(runs)),
-        f"{len(run.log)} of {run.recipe.epochs}",
-        mean_std([each.train_seconds for each in runs], 0),
-        mean_std([each.median_speed for each in runs], 0),
+        f"{run.data.finished_epochs} of {run.recipe.epochs}",
+        mean_std([each.data.train_seconds for each in runs], 0),
+        mean_std([each.data.images_per_second or 0.0 for each in runs], 0),
         run.hardware,
         Markup(f"[{run.record}](records/{run.record}/)"),
     ]

@@ -46,6 +46,20 @@ def test_replace_refuses_what_a_recipe_refuses(path: str, value: object) -> None
         RECIPE.replace(**{path: value})
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("epochs", True), ("optimizer.lr", False), ("architecture.depths", (True, 2, 2, 2))],
+)
+def test_boolean_is_no_number(path: str, value: object) -> None:
+    """Neither in a copy, nor in a constructor, nor in a tuple."""
+    with pytest.raises(ValidationError, match="valid number"):
+        RECIPE.replace(**{path: value})
+    with pytest.raises(ValidationError, match="valid number"):
+        SGD(lr=True)
+    changed = RECIPE.replace(deterministic=True, compile=True, **{"loss.label_smoothing": 0})
+    assert (changed.deterministic, changed.compile) == (True, True)
+
+
 def test_values_are_frozen() -> None:
     with pytest.raises(ValidationError):
         RECIPE.epochs = 3  # type: ignore[misc]

@@ -8,10 +8,12 @@ classifier = residua.load(run)
 classifier.predict("picture.png").labels
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+# Nothing is imported here, not even `typing`: until the command line is imported, Ctrl-C is a
+# traceback. Type checkers take this name to be true.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from residua.errors import UserError
     from residua.inference.classifier import Classifier, evaluate, load
     from residua.recipes.loading import resolve
@@ -47,8 +49,10 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import on first use, so that `residua --help` does not wait for torch."""
+    from importlib import import_module  # noqa: PLC0415
+
     if name == "__version__":
         return import_module("importlib.metadata").version("residua")
     if name not in _MODULES:

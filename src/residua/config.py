@@ -2,18 +2,31 @@
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import core_schema
 
 
 class Config(BaseModel):
     """An immutable, validated value with a JSON form.
 
-    Unknown fields are refused and numbers must be finite.
+    Unknown fields are refused, numbers must be finite, and a boolean is no number.
     """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        schema = handler(source)
+        fields = schema
+        while fields["type"] != "model-fields":
+            fields = fields["schema"]
+        for field in fields["fields"].values():
+            field["schema"] = _refusing_booleans(field["schema"])
+        return schema
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed; unlike `model_copy(update=)` it is validated.
@@ -33,6 +46,26 @@ class Config(BaseModel):
                 raise ValueError(f"{type(self).__name__} has no field {name!r}")
             fields[name] = _replaced(fields[name], rest, value) if rest else value
         return type(self).model_validate(fields)
+
+
+def _refusing_booleans(schema: Any) -> Any:
+    """A schema whose numbers may not be booleans; nested configs have their own."""
+    if schema["type"] in ("int", "float"):
+        return core_schema.no_info_before_validator_function(_not_boolean, schema)
+    if schema["type"] == "model":
+        return schema
+    nested = [key for key in ("schema", "values_schema") if key in schema]
+    changes = {key: _refusing_booleans(schema[key]) for key in nested}
+    for key in ("choices", "items_schema"):
+        if isinstance(schema.get(key), list):
+            changes[key] = [_refusing_booleans(each) for each in schema[key]]
+    return schema | changes
+
+
+def _not_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("input should be a valid number")
+    return value
 
 
 def _replaced(node: Any, path: str, value: Any) -> Any:

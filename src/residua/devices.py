@@ -7,6 +7,7 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -66,6 +67,29 @@ def set_deterministic(enabled: bool) -> None:
     # cuDNN's benchmark mode measures times, so each process may select another algorithm.
     torch.backends.cudnn.benchmark = not enabled
     torch.use_deterministic_algorithms(enabled)
+
+
+def set_tf32(enabled: bool) -> None:
+    """Select for the whole process whether float32 products on NVIDIA GPUs are rounded to TF32.
+
+    TF32 keeps 10 bits of the mantissa instead of 23. Torch's default is to round in convolutions
+    and not in matrix products: https://docs.pytorch.org/docs/stable/notes/cuda.html.
+    """
+    # The newer `fp32_precision` of single operations breaks torch.compile: pytorch/pytorch#166387.
+    torch.backends.cudnn.allow_tf32 = enabled
+    torch.backends.cuda.matmul.allow_tf32 = enabled
+
+
+@contextlib.contextmanager
+def tf32(enabled: bool) -> Iterator[None]:
+    """`set_tf32`, and the process's own settings afterwards."""
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    set_tf32(enabled)
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.backends.cuda.matmul.allow_tf32 = products
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -1,4 +1,4 @@
-"""The error that is shown to users."""
+"""The error that is shown to users, and how text that is not UTF-8 is shown."""
 
 
 class UserError(Exception):
@@ -6,3 +6,24 @@ class UserError(Exception):
 
     The command line prints the message, which is one line, and exits with status 2.
     """
+
+
+def is_utf8(text: str) -> bool:
+    r"""Whether text can be written as UTF-8.
+
+    It cannot if it has lone surrogates: JSON can spell them (`"\ud800"`), and in the names of
+    files they stand for bytes that are not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def escaped(text: str) -> str:
+    r"""Text with its lone surrogates escaped; those that stand for bytes as these: a\xffb."""
+    shown = (
+        f"\\x{ord(char) - 0xDC00:02x}" if "\udc80" <= char <= "\udcff" else char for char in text
+    )
+    return "".join(shown).encode(errors="backslashreplace").decode()

@@ -7,6 +7,8 @@ from typing import Any, TextIO
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from residua.errors import escaped, is_utf8
+
 MAX_TEXT_BYTES = 2**26
 """The largest text file that is read. Recipes and logs are far smaller."""
 MAX_NODES, MAX_DEPTH = 200_000, 40
@@ -90,10 +92,13 @@ def read_safetensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dic
 
 
 def check_tree_size(tree: Any) -> Any:
-    """Check a parsed document against the size and depth limits, and return it.
+    r"""Check a parsed document against the size and depth limits, and return it.
+
+    Its text must also be text: JSON can have half a character, as in "\ud800", and the names of
+    files can have bytes that are not UTF-8.
 
     Raises:
-        ValueError: the document exceeds a limit.
+        ValueError: the document exceeds a limit, or its text cannot be written as UTF-8.
     """
     stack, count = [(tree, 0)], 0
     while stack:
@@ -104,4 +109,7 @@ def check_tree_size(tree: Any) -> Any:
         if isinstance(node, dict | list):
             children = node.values() if isinstance(node, dict) else node
             stack += [(child, depth + 1) for child in children]
+        for text in node if isinstance(node, dict) else [node]:
+            if isinstance(text, str) and not is_utf8(text):
+                raise ValueError(f"{escaped(text)} is not valid UTF-8")
     return tree

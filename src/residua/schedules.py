@@ -302,5 +302,5 @@ def _in_range(low: float, high: float, description: str) -> AfterValidator:
 
 NonNegative = Annotated[Scheduled, _in_range(0, math.inf, "0 or more")]
 Probability = Annotated[Scheduled, _in_range(0, 1, "between 0 and 1")]
-Fraction = Annotated[Scheduled, _in_range(0, 0.999, "at least 0 and below 1")]
+Fraction = Annotated[Scheduled, _in_range(0, math.nextafter(1, 0), "at least 0 and below 1")]
 Magnitude = Annotated[Scheduled, _in_range(0, 30, "between 0 and 30")]

@@ -1,6 +1,8 @@
 """The README's table of recipes and list of remaining trainings, from records/."""
 
 import json
+import re
+import statistics
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,9 @@ import records
 
 from residua.recipes.built_in import built_in
 from residua.reports import published
+from residua.reports.comparison import compare_runs
+from residua.reports.kit.formatting import mean_std
+from residua.runs.run import Run
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -40,7 +45,8 @@ def make_record(
     ]  # fmt: skip
     (run / "log.jsonl").write_text("".join(json.dumps(epoch) + "\n" for epoch in log))
     if finished:
-        figures = {"epoch": epochs, "test_loss": 1.0, "test_accuracy": 10.0, "test_top5": 90.0}
+        figures = {"epoch": epochs, "test_loss": 1.0, "test_accuracy": 10.0 * epochs}
+        figures |= {"test_top5": 90.0}
         result = {"epochs": epochs, "epochs_planned": planned, "selection_split": "test"}
         (run / "result.json").write_text(json.dumps(result | {"last": figures, "best": figures}))
 
@@ -87,3 +93,25 @@ def test_the_readme_contains_table_and_list() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert records.recipe_table() in readme
     assert records.remaining() in readme
+
+
+@pytest.mark.parametrize("record", ["2026-11-21-pocket", "2026-11-21-sprint"])
+def test_a_run_has_the_same_figures_everywhere(record: str) -> None:
+    """In the README, in `residua compare`, in the report and in result.json."""
+    paths = sorted((ROOT / "records" / record).glob("seed-*"))
+    runs = [Run.open(path) for path in paths]
+    in_readme = row((ROOT / "README.md").read_text(encoding="utf-8"), runs[0].recipe.name)
+    ((_, n, last, best, seconds, speed),) = compare_runs(runs).results.rows
+    rounded = mean_std([sum(record.seconds for record in run.log) for run in runs], 0)
+    assert seconds == mean_std([run.result.train_seconds for run in runs if run.result], 1)
+    assert [cell.partition(" (tta")[0] for cell in in_readme[2:5]] == [last, best, n]
+    assert in_readme[6:8] == [rounded, speed]
+    speeds = []
+    for run in runs:
+        report = (run.report_dir / "report.md").read_text(encoding="utf-8")
+        (shown,) = re.findall(r"^\| Speed \| ([\d,]+) images/s", report, re.MULTILINE)
+        speeds.append(float(shown.replace(",", "")))
+        assert run.result is not None
+        for accuracy in (run.result.last.test_accuracy, run.result.best.test_accuracy):
+            assert f"{accuracy:.2f} %" in report
+    assert statistics.mean(speeds) == pytest.approx(float(speed.partition(" ")[0]), abs=1)

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from torch.distributed.run import get_args_parser
 
+import residua
 from residua.cli import main, train
-from residua.cli.app import app
+from residua.cli.app import WAIT_SETTINGS, app
 from residua.cli.console import stop_requests
 from residua.cli.output import Output
 from residua.recipes.recipe import Recipe
@@ -320,6 +321,28 @@ def test_interrupt_while_the_command_line_is_imported_is_one_line() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "residua: interrupted\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP shows its settings")
+@pytest.mark.parametrize(
+    ("settings", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")]
+)
+def test_threads_of_a_command_do_not_spin(settings: dict[str, str], expected: str) -> None:
+    """OpenMP itself says how its threads wait, unless the user had set it."""
+    environment = {key: value for key, value in os.environ.items() if key not in WAIT_SETTINGS}
+    environment |= {"OMP_DISPLAY_ENV": "TRUE"} | settings
+    command = [sys.executable, "-m", "residua", "summary", "quickstart"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert re.search(rf"OMP_WAIT_POLICY *= *'{expected}'", done.stderr), done.stderr
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    """Ctrl-C before the command line is imported is a traceback: that time is kept short."""
+    code = "import sys; before = set(sys.modules); import residua; print(set(sys.modules) - before)"
+    environment = os.environ | {"PYTHONPATH": str(Path(residua.__file__).parent.parent)}
+    command = [sys.executable, "-S", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "{'residua'}\n"
 
 
 def test_warning_is_one_plain_line() -> None:

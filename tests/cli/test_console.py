@@ -14,6 +14,8 @@ from rich.text import Text
 from residua.cli import console as console_module
 from residua.cli.console import ProgressDisplay, SpeedColumn, epoch_lines, show, show_result
 from residua.recipes.recipe import Recipe
+from residua.reports.kit.tables import Table as KitTable
+from residua.reports.kit.tables import terminal_table
 from residua.runs.records import EpochRecord, Result, TestFigures
 from residua.runs.run import Run
 from residua.training.events import Event, Finished, RolledBack, Started, StepFinished, Stopped
@@ -199,3 +201,53 @@ def test_bar_shows_evaluation_and_the_time_left_of_the_training_in_one_line(
     assert "evaluation" not in bar()
     display.check_evaluation(390)
     assert "evaluation, batch 1" in bar()
+
+
+ROWS = [("a rather long name of a run", "61.25 ± 0.30", "1,515.0"), ("b\x1b[31m", "1.00", "1")]
+TABLE = KitTable(("Recipe", "Test accuracy, last epoch, %", "Training, s"), ROWS)
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_table_is_readable_in_terminals_of_any_width(width: int) -> None:
+    file = io.StringIO()
+    terminal = Console(file=file, force_terminal=True, width=width, color_system=None)
+    terminal.print(terminal_table(TABLE))
+    lines = file.getvalue().splitlines()
+    words = " ".join(lines).split()
+    assert {"61.25", "±", "0.30", "1,515.0", "1.00", "b", "[31m"} <= set(words)
+    if width == 20:
+        assert lines[-4:] == [
+            "b [31m",
+            "  Test accuracy, ",
+            "last epoch, %: 1.00",
+            "  Training, s: 1",
+        ]
+    else:
+        assert any("61.25 ± 0.30" in line and "1,515.0" in line for line in lines)
+        assert max(map(len, lines)) <= width
+
+
+def test_table_in_a_file_is_whole() -> None:
+    file = io.StringIO()
+    Console(file=file, width=20, soft_wrap=True).print(terminal_table(TABLE))
+    assert file.getvalue().splitlines()[1].split()[-1] == "1,515.0"
+    assert len(file.getvalue().splitlines()) == 3
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_result_and_summary_fit_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    terminal = Console(
+        file=file, force_terminal=True, width=width, color_system=None, soft_wrap=True
+    )
+    monkeypatch.setattr(console_module, "console", terminal)
+    figures = {"test_loss": 1.0, "test_accuracy": 61.25, "test_top5": 88.0}
+    last, best = TestFigures(epoch=3, **figures), TestFigures(epoch=2, **figures)
+    fields = {"epochs": 3, "epochs_planned": 3, "selection_split": "test", "evaluations": 1}
+    show_result(Result(**fields | {"last": last, "best": best}))
+    lines = file.getvalue().splitlines()
+    if width < 60:
+        assert lines[:3] == ["last epoch", "  epoch: 3", "  test accuracy: 61.25 %"]
+    else:
+        assert "last epoch 3 61.25 % 88.00 % 1.0000" in [" ".join(line.split()) for line in lines]
+    assert max(map(len, lines[:-1])) <= max(width, 24)

@@ -1,3 +1,4 @@
+import os
 import struct
 import warnings
 import zlib
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from residua.data import ImageFolder
+from residua.data.dataset import MAX_CLASSES, check_classes
 from residua.data.folder import read_image
 from residua.errors import UserError
 
@@ -40,6 +42,23 @@ def test_train_and_test_folders(root: Path) -> None:
     assert splits.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert pixel_values(splits.test.images) == [50, 150]
     assert splits.holdout is None
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_class_name_that_is_not_utf8_is_refused_before_an_image_is_read(
+    split: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training would work, and writing its report would fail."""
+    monkeypatch.setattr("residua.data.folder.decode", None)
+    save_image(root / split / os.fsdecode(b"b\xffd") / "0.png")
+    with pytest.raises(UserError, match=r"class 'b\\xffd' is not valid UTF-8: rename its folder"):
+        ImageFolder(path=root, size=8).load(seed=0)
+
+
+def test_more_classes_than_a_report_can_show_are_refused() -> None:
+    check_classes(["a"] * MAX_CLASSES)
+    with pytest.raises(UserError, match="10,001 classes are more than 10,000"):
+        check_classes(["a"] * (MAX_CLASSES + 1))
 
 
 def test_val_is_the_holdout_or_the_test_set_if_there_is_no_test(root: Path) -> None:

@@ -407,6 +407,73 @@ def test_json_file_with_a_wrong_type_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize(
+    ("name", "field", "commands"),
+    [
+        ("environment", "processor", ("report", "compare")),
+        ("data", "classes", ("report", "compare")),
+        ("result", "recipe", ("resume", "report", "compare")),
+        ("recipe", "device", ("evaluate", "report", "compare")),
+        ("model", "classes", ("evaluate",)),
+    ],
+)
+def test_half_a_character_in_a_json_file_is_one_line(
+    name: str,
+    field: str,
+    commands: tuple[str, ...],
+    tiny: Tiny,
+    complete_run: Complete,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    r"""JSON can spell `\ud800` alone, which no file can be written with."""
+    run = shutil.copytree(complete_run(tiny()), tmp_path / "run")
+    tree = json.loads((run / f"{name}.json").read_text())
+    half = "a\ud800b"
+    tree[field] = [half] * len(tree[field]) if isinstance(tree.get(field), list) else half
+    (run / f"{name}.json").write_text(json.dumps(tree))
+    for command in commands:
+        with pytest.raises(SystemExit) as exit_:
+            main([command, str(run)])
+        assert exit_.value.code == 2
+        message = capsys.readouterr().err
+        assert message.endswith(rf"{name}.json is damaged: a\ud800b is not valid UTF-8" + "\n")
+        assert message.count("\n") == 1
+
+
+def test_class_names_of_artifacts_are_checked(
+    tiny: Tiny, complete_run: Complete, tmp_path: Path
+) -> None:
+    run = Run(shutil.copytree(complete_run(tiny()), tmp_path / "run"))
+    path = run.artifact_dir / "predictions.safetensors"
+    tensors = load(path.read_bytes())
+    path.write_bytes(save(tensors, {"classes": json.dumps(["\ud800"] * 100)}))
+    with pytest.raises(UserError, match=r"predictions.safetensors is damaged: \\ud800 is not"):
+        write_report(run)
+
+
+def test_names_that_are_not_utf8_are_refused_before_anything_is_written(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    """Of a run's directory, and in a recipe; safetensors and JSON take UTF-8 only."""
+    name = os.fsdecode(b"a\xff")
+    for recipe, path in ((tiny(), tmp_path / name), (tiny(), tmp_path / name / "run")):
+        with pytest.raises(UserError, match=r"a\\xff(/run)? is not valid UTF-8"):
+            list(train(recipe, path))
+    for field in ("device", "data.path"):
+        with pytest.raises(UserError, match=r"a\\xff is not valid UTF-8"):
+            resolve("quickstart", ["--data.kind", "folder", f"--{field}", name])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_line_that_is_not_utf8_is_recorded_escaped(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["residua", os.fsdecode(b"--a=\xff")])
+    list(train(tiny(), tmp_path / "run", lambda progress: progress.step >= 1))
+    assert Run(tmp_path / "run").environment.command == ("residua", r"--a=\xff")
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"architecture__widths": [65536, 65536]},

@@ -41,7 +41,7 @@ from residua.models import (
 )
 from residua.models.attention import SEModule
 from residua.models.blocks import LayerFactory, ResidualBlock
-from residua.models.layers import Dropout, convolution
+from residua.models.layers import Dropout, GlobalMaxPool, convolution, max_over_positions
 from residua.recipes.built_in import built_in
 from residua.schedules import Phases, TrainingProgress
 
@@ -379,3 +379,42 @@ def test_pooled_stages_and_dirac_initialization() -> None:
     assert network.head[-1].bias is None
     assert network.head[-1].weight.std().item() == pytest.approx(1e-3, rel=0.3)
     assert network(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_dirac_initialization_of_grouped_convolutions() -> None:
+    """Each group gets its identity filters; no filter is zero."""
+    architecture = Architecture(
+        stem=ConvStem(width=8),
+        depths=(1,),
+        widths=(8,),
+        block=Bottleneck(groups=4),
+        initialization="dirac",
+    )
+    convs = [m for m in architecture.build(10).modules() if isinstance(m, torch.nn.Conv2d)]
+    grouped = [conv for conv in convs if conv.groups > 1]
+    assert grouped
+    for conv in grouped:
+        assert (conv.weight.flatten(1).norm(dim=1) > 0).all()
+        images = torch.rand(2, conv.in_channels, 4, 4)
+        if conv.stride == (1, 1) and conv.in_channels == conv.out_channels:
+            torch.testing.assert_close(conv(images), images)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_deterministic_max_pooling_has_the_same_bits(
+    dtype: torch.dtype, layout: torch.memory_format
+) -> None:
+    """Its gradient too, where several positions have the maximum."""
+    features = torch.randint(-3, 4, (4, 16, 7, 7)).clamp(min=0).to(dtype)
+    features[0] = 0
+    features = features.contiguous(memory_format=layout)
+    outputs, gradients = [], []
+    for pool in (GlobalMaxPool(), max_over_positions):
+        leaf = features.clone().requires_grad_()
+        outputs.append(pool(leaf))
+        torch.manual_seed(0)
+        outputs[-1].backward(torch.randn(outputs[-1].shape).to(dtype))
+        gradients.append(leaf.grad)
+    assert torch.equal(*outputs)
+    assert torch.equal(*gradients)

@@ -30,6 +30,13 @@ def network_with_dropout() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten())
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.9999, 0.999999])
+def test_ema_decay_may_be_anything_below_1(decay: float) -> None:
+    assert EMA(decay=decay).update_weight(TrainingProgress(0, 1, 1)) == 1 - decay
+    with pytest.raises(ValidationError, match="at least 0 and below 1"):
+        EMA(decay=1)
+
+
 def test_ema_equals_its_definition() -> None:
     network = small_network()
     ema = EMA(decay=0.9)

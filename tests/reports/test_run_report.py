@@ -1,14 +1,20 @@
 """The report of a run: finished, unfinished, of few classes and of many."""
 
 import re
+import time
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
+import torch
 from made_runs import RECIPE, finish, make_run, records, save_predictions, save_samples
 
+from residua.devices import peak_memory, reset_peak_memory
 from residua.recipes.divergence import RollBack
 from residua.recipes.recipe import Recipe
 from residua.reports import write_report
+from residua.reports.kit import document as doc
+from residua.reports.kit.markdown import _render
 from residua.runs.environment import Environment, RunEnvironment
 
 HOSTILE = "<script>alert('1')</script>|`*[x](http://evil.example)"
@@ -219,3 +225,48 @@ def test_rollbacks_and_lost_best_epoch_are_noted(tmp_path):
     finish(run, lost_best_epoch=7)
     for text in pages(run):
         assert "checkpoint of the best epoch, 7, was damaged; the last" in text
+
+
+def test_control_characters_reach_no_file(tmp_path):
+    """Neither pages, nor Markdown, nor figures, which would not be well-formed."""
+    control = "a\x1b[31m\x00\x0b\x9b\ufffe\rb"
+    log = records(3, grad_norms={control: 0.1, "head": 1.0}, gradient_warning=control)
+    run = make_run(tmp_path / "run", RECIPE.replace(epochs=3), log)
+    run.write_json("environment.json", RunEnvironment(device=control, processor=control))
+    save_samples(run, [control, "b", "c"])
+    save_predictions(run, [control, "b", "c"])
+    finish(run)
+    write_report(run)
+    texts = [path for path in run.report_dir.rglob("*") if path.suffix in (".html", ".md", ".svg")]
+    assert len(texts) > 5
+    for path in texts:
+        assert not re.search(r"[^\n\t\x20-\x7e\xa0-\ufffd]", path.read_text("utf-8")), path
+        if path.suffix == ".svg":
+            ElementTree.parse(path)
+    drawings = "".join(path.read_text("utf-8") for path in texts if path.suffix == ".svg")
+    assert "a\ufffd[31m\ufffd\ufffd\ufffd\ufffd\ufffdb" in drawings
+
+
+def test_code_with_backticks_stays_code():
+    document = doc.Document("T", "", [doc.Code("a\n```\n# b")], [])
+    assert "````\na\n```\n# b\n````" in "\n".join(_render(document.intro, []))
+
+
+def test_ten_thousand_classes_are_reported_within_time_and_memory(tmp_path):
+    classes = [f"class {number}" for number in range(10_000)]
+    run = make_run(tmp_path / "run", RECIPE.replace(epochs=3), records(3))
+    save_samples(run, classes)
+    save_predictions(run, classes, per_class=2)
+    finish(run)
+    started, cpu = time.process_time(), torch.device("cpu")
+    reset_peak_memory(cpu)
+    before = peak_memory(cpu)
+    html, markdown = pages(run)
+    assert time.process_time() - started < 20
+    assert peak_memory(cpu) - before < 500
+    for text in (html, markdown):
+        assert "The confusion matrix of 10,000 classes is not drawn: up to 500 are." in text
+        assert len(text) < 2**20
+    assert ["class 0", "class 1", "1", "50.00 %"] in [
+        re.split(r" *\| *", line)[1:-1] for line in markdown.splitlines() if line[:1] == "|"
+    ]

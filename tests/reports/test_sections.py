@@ -27,9 +27,13 @@ def test_confusion_matrix_counts_true_by_predicted():
     labels, predicted = torch.tensor([0, 0, 1, 3]), torch.tensor([0, 2, 1, 0])
     matrix = confusion_matrix(labels, predicted, 4)
     assert matrix.tolist() == [[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
-    accuracies = [(result.name, result.accuracy) for result in class_accuracies(matrix, "abcd")]
+    accuracies = [
+        (result.name, result.accuracy) for result in class_accuracies(labels, predicted, "abcd")
+    ]
     assert accuracies == [("b", 100.0), ("a", 50.0), ("d", 0.0)]
-    pairs = [(p.true, p.predicted, p.count, p.share) for p in most_confused(matrix, "abcd", 9)]
+    pairs = [
+        (p.true, p.predicted, p.count, p.share) for p in most_confused(labels, predicted, "abcd", 9)
+    ]
     assert pairs == [("a", "c", 1, 50.0), ("d", "a", 1, 100.0)]
 
 

@@ -212,6 +212,49 @@ def test_each_compiled_training_starts_with_a_fresh_limit(monkeypatch: pytest.Mo
     assert torch._dynamo.config.recompile_limit >= 64
 
 
+BLOCKS = ("basic", "preact", "conv", "bottleneck", "basic", "preact")
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_six_compiled_trainings_in_one_process_run_compiled(
+    reset: bool, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As benchmarks/reproduce.py trains them; without a reset the limit adds up, which is said."""
+    compiled: list[Any] = []
+    real_compile, real_reset = torch.compile, torch.compiler.reset
+    monkeypatch.setattr("shutil.which", lambda _: "c++")
+    monkeypatch.setattr("residua.training.compile.MAX_COMPILATIONS", 3)
+    monkeypatch.setattr(
+        torch,
+        "compile",
+        lambda network, **_: real_compile(
+            network, backend=counting_backend(compiled), dynamic=False
+        ),
+    )
+    real_reset()
+    if not reset:
+        monkeypatch.setattr(torch.compiler, "reset", lambda: None)
+    counts, messages = [], []
+    for index, kind in enumerate(BLOCKS):
+        recipe = tiny(
+            compile=True, architecture__block={"kind": kind}, architecture__depths=[1, 1 + index]
+        )
+        session, state = build_training(recipe)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            step(session, state)
+        before = sum(counts)
+        counts.append(len(compiled) - before)
+        messages += [str(each.message) for each in caught if "uncompiled" in str(each.message)]
+    real_reset()
+    if reset:
+        assert counts == [1] * len(BLOCKS)
+        assert messages == []
+    else:
+        assert counts[-1] == 0
+        assert len(messages) == counts.count(0)
+
+
 def test_scheduled_rates_do_not_recompile_evaluations() -> None:
     compiled: list[Any] = []
     rate = Linear(start=0.5, end=0.1)

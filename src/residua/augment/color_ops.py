@@ -11,9 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from residua.augment.base import cached_tensor
 from residua.augment.color import blend, luma
 
 ColorFunction = Callable[[Tensor, Tensor], Tensor]
+SMOOTHING_KERNEL = (1.0, 1.0, 1.0, 1.0, 5.0, 1.0, 1.0, 1.0, 1.0)
+"""Of `ImageFilter.SMOOTH`, times 13."""
 
 
 def identity(images: Tensor, _: Tensor) -> Tensor:
@@ -42,10 +45,9 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
     Smoothing is a weighted mean of 3 x 3 pixels with weight 5 in the centre; the outermost rows and
     columns are unchanged.
     """
-    kernel = torch.ones(3, 3, device=images.device)
-    kernel[1, 1] = 5
+    kernel = cached_tensor(SMOOTHING_KERNEL, images.device).view(3, 3) / 13
     smooth = images.clone()
-    smooth[:, :, 1:-1, 1:-1] = F.conv2d(images, (kernel / 13).expand(3, 1, 3, 3), groups=3)
+    smooth[:, :, 1:-1, 1:-1] = F.conv2d(images, kernel.expand(3, 1, 3, 3), groups=3)
     return blend(images, smooth, factor)
 
 
@@ -96,18 +98,39 @@ def apply_color_ops(
 ) -> Tensor:
     """Apply one operation to each image.
 
+    A CPU applies each operation to the images that it was chosen for. The host would wait for a
+    GPU to learn how many these are, so a GPU applies each operation to all images.
+
     Args:
         images: (N, 3, H, W) float32 in [0, 1].
         choice: (N,) int64, indices into `operations`.
         strength: (N,) float32, passed to the operation.
         operations: the operations to choose from.
     """
+    apply = apply_to_chosen if images.device.type == "cpu" else apply_to_all
+    return apply(images, choice, strength[:, None, None, None], operations)
+
+
+def apply_to_chosen(
+    images: Tensor, choice: Tensor, strength: Tensor, operations: tuple[ColorFunction, ...]
+) -> Tensor:
+    """Apply each operation to its own images; reads numbers. Strength is (N, 1, 1, 1)."""
     order = choice.argsort(stable=True)
-    # This waits for the device once; to apply all operations to all images would cost a CPU more.
     counts = torch.bincount(choice, minlength=len(operations)).tolist()
     results = [
-        operation(images[rows], strength[rows, None, None, None])
+        operation(images[rows], strength[rows])
         for rows, operation in zip(torch.split(order, counts), operations, strict=True)
         if len(rows)
     ]
     return torch.cat(results)[order.argsort()]
+
+
+def apply_to_all(
+    images: Tensor, choice: Tensor, strength: Tensor, operations: tuple[ColorFunction, ...]
+) -> Tensor:
+    """Apply each operation to all images, and take the chosen ones. Strength is (N, 1, 1, 1)."""
+    result = images
+    for index, operation in enumerate(operations):
+        chosen = (choice == index)[:, None, None, None]
+        result = torch.where(chosen, operation(images, strength), result)
+    return result

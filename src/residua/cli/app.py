@@ -1,11 +1,12 @@
 """The `residua` program: where commands register, and how mistakes are reported."""
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CoercionError, CycloptsError, Parameter, Token
 
 from residua.cli.output import discard_output, printable, replace_unencodable
 from residua.errors import UserError
@@ -23,6 +24,19 @@ app = App(
     result_action="return_value",
     version=_version,
 )
+WAIT_SETTINGS = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
+"""Variables that say how threads wait: of OpenMP, and of GNU's and Intel's implementation."""
+
+
+def _whole_number(_: object, tokens: Sequence[Token]) -> int:
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise CoercionError(target_type=int) from None
+
+
+WholeNumber = Annotated[int, Parameter(converter=_whole_number)]
+"""An option that takes no fraction; by itself cyclopts rounds 1.5 to 2."""
 Overrides = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 """Words after a recipe that override its fields: `--optimizer.lr 0.05`."""
 
@@ -36,6 +50,7 @@ def main(words: Sequence[str] | None = None) -> None:
     Args:
         words: the command and its arguments; left out: those of this process.
     """
+    _sleep_while_waiting()
     format_warning = warnings.formatwarning
     warnings.formatwarning = _warning_line
     replace_unencodable()
@@ -43,6 +58,17 @@ def main(words: Sequence[str] | None = None) -> None:
         _run(words)
     finally:
         warnings.formatwarning = format_warning
+
+
+def _sleep_while_waiting() -> None:
+    """Let the threads of operations sleep while they wait for one another, instead of spinning.
+
+    Spinning takes the core away from the thread that is waited for where other programs run: a
+    tiny network got slower by a factor of ten and more. OpenMP reads these variables once, when
+    torch is imported; what the user has set stays.
+    """
+    if "torch" not in sys.modules and not os.environ.keys() & WAIT_SETTINGS:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def _run(words: Sequence[str] | None) -> None:

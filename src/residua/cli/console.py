@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Self, cast
@@ -20,7 +20,6 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from residua.augment.tta import TTA_DESCRIPTIONS
@@ -282,18 +281,17 @@ def _fitted_bar_line(line: str, width: int | None) -> str:
 
 def show_result(result: Result) -> None:
     """Print the figures of a finished training."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("", "epoch", "test accuracy", "top-5", "test loss"):
-        table.add_column(column, justify="right" if column else "left")
-    for name, figures in (("last", result.last), ("best", result.best)):
-        table.add_row(
+    rows = [
+        (
             f"{name} epoch",
             str(figures.epoch),
             f"{figures.test_accuracy:.2f} %",
             f"{figures.test_top5:.2f} %",
             f"{figures.test_loss:.4f}",
         )
-    console.print(table)
+        for name, figures in (("last", result.last), ("best", result.best))
+    ]
+    _print_table(("", "epoch", "test accuracy", "top-5", "test loss"), rows)
     if result.evaluations == 1:
         console.print(f"The {result.selection_split} set was evaluated once, at the end.")
     elif result.selection_split == "test":
@@ -314,15 +312,17 @@ def show_summary(recipe: Recipe, classes: int) -> None:
     """Print a network's layers, parameters, memory and arithmetic."""
     with architecture_errors():
         network = summarize(recipe.architecture.build(classes))
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("layer", overflow="fold")
-    table.add_column("kind")
-    for column in ("output", "parameters", "multiply-adds"):
-        table.add_column(column, justify="right")
-    for row in network.layers:
-        shape = " x ".join(map(str, row.shape))
-        table.add_row(row.name, row.kind, shape, f"{row.parameters:,}", f"{row.multiply_adds:,}")
-    console.print(table)
+    rows = [
+        (
+            row.name,
+            row.kind,
+            " x ".join(map(str, row.shape)),
+            f"{row.parameters:,}",
+            f"{row.multiply_adds:,}",
+        )
+        for row in network.layers
+    ]
+    _print_table(("layer", "kind", "output", "parameters", "multiply-adds"), rows, text_columns=2)
     _print_values(
         ("parameters", f"{network.parameters:,}"),
         ("trainable", f"{network.trainable:,}"),
@@ -339,18 +339,18 @@ def show_estimate(estimate: "TrainingEstimate") -> None:
     from residua.reports.kit.formatting import duration
 
     console.print(f"\nMeasured on {estimate.device}; times of the whole training are estimates:")
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("image size", "images", "steps measured", "images/s", "estimated time"):
-        table.add_column(column, justify="right")
-    for size in estimate.sizes:
-        table.add_row(
+    rows = [
+        (
             f"{size.image_size} x {size.image_size}",
             f"{size.images:,.0f}",
             str(size.measured_steps),
             f"{size.images_per_second:,.0f}",
             duration(size.seconds),
         )
-    console.print(table)
+        for size in estimate.sizes
+    ]
+    columns = ("image size", "images", "steps measured", "images/s", "estimated time")
+    _print_table(columns, rows, text_columns=0)
     _print_values(
         ("images/s", f"{estimate.images_per_second:,.0f}"),
         ("peak memory", f"{estimate.peak_memory_mib:,.0f} MiB"),
@@ -358,6 +358,14 @@ def show_estimate(estimate: "TrainingEstimate") -> None:
         ("evaluation", f"{duration(estimate.evaluation_seconds)} (estimate)"),
         ("whole training", f"{duration(estimate.total_seconds)} (estimate)"),
     )
+
+
+def _print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1
+) -> None:
+    from residua.reports.kit.tables import Table, terminal_table
+
+    console.print(terminal_table(Table(columns, rows, text_columns)))
 
 
 def _print_values(*rows: tuple[str, str]) -> None:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from residua.cli.app import Overrides, app
+from residua.cli.app import Overrides, WholeNumber, app
+from residua.cli.output import printable
 
 
 @app.command
@@ -12,7 +13,7 @@ def find_lr(
     *overrides: Overrides,
     start: float = 1e-5,
     end: float = 10.0,
-    steps: int = 100,
+    steps: WholeNumber = 100,
     plot: Path = Path("find-lr.png"),
 ) -> None:
     """Search for a learning rate: train some steps while it rises, and plot the loss.
@@ -40,4 +41,4 @@ def find_lr(
     end_text = "then the loss diverged" if curve.diverged else "the loss did not diverge"
     print(f"{len(curve.lrs)} steps, learning rate from {first:.2g} to {last:.2g}; {end_text}")
     print(f"suggested learning rate (a tenth of that with the least loss): {curve.suggestion:.2g}")
-    print(plot)
+    print(printable(str(plot)))

@@ -7,13 +7,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from residua.errors import escaped
+
 ASCII_GLYPHS = {"█": "#", "━": "-", "╸": "-", "╺": "-", "✓": "*"}
 """What stands for a character that standard output cannot encode; for others, a question mark."""
 
 
 def printable(text: str) -> str:
-    """One line of a text, without control characters, which a file or its name may contain."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    """One line of a text, without control characters, which a file or its name may contain.
+
+    Bytes of a name that are not UTF-8 are escaped.
+    """
+    text = "".join(char if char.isprintable() else " " for char in escaped(text))
+    return " ".join(text.split())
 
 
 def replace_unencodable() -> None:

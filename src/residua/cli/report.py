@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from residua.cli.app import app
+from residua.cli.output import printable
 
 
 @app.command
@@ -24,7 +25,7 @@ def report(run: Path, /, *more: Path, reference: str | None = None) -> None:
 
     runs = [Run.open(path) for path in (run, *more)]
     for each in runs:
-        print(write_report(each, reference, runs))
+        print(printable(str(write_report(each, reference, runs))))
 
 
 @app.command
@@ -49,5 +50,5 @@ def compare(run: Path, /, *more: Path, output: Path = Path("runs/compare")) -> N
     page = write_comparison(comparison, output)
     console.print(terminal_table(comparison.results))
     for verdict in comparison.verdicts:
-        console.print(verdict, markup=False)
-    print(page)
+        console.print(printable(verdict), markup=False)
+    print(printable(str(page)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
 
-from residua.cli.app import Overrides, app
+from residua.cli.app import Overrides, WholeNumber, app
 from residua.cli.output import printable
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from residua.training.loop import StopCondition
 
 UntilEpoch = Annotated[
-    int | None, Parameter(name="--until-epoch", validator=validators.Number(gte=1))
+    WholeNumber | None, Parameter(name="--until-epoch", validator=validators.Number(gte=1))
 ]
 # torchrun takes abbreviations of its own options even after the program's name: no option here
 # may be one (`--run` was: it abbreviates `--run-path`).

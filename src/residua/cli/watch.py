@@ -10,8 +10,7 @@ from residua.cli.app import app
 from residua.cli.output import printable
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from residua.reports.kit.tables import Table
     from residua.runs.listing import RunSummary
 
 Interval = Annotated[float, Parameter(validator=validators.Number(gt=0, lte=3600))]
@@ -43,6 +42,7 @@ def runs(
     """
     from residua.cli.console import console
     from residua.errors import UserError
+    from residua.reports.kit.tables import terminal_table
     from residua.runs.listing import find_runs, summarize_run
 
     summaries = [summarize_run(path) for path in find_runs(directory)]
@@ -51,38 +51,34 @@ def runs(
         return
     if not summaries:
         raise UserError(f"there is no run in {directory}: `residua train quickstart` makes one")
-    console.print(_table(summaries, directory))
+    console.print(terminal_table(_table(summaries, directory)))
     for summary in summaries:
         if summary.error:
             console.print(f"damaged: {printable(summary.error)}", markup=False)
 
 
 def _table(summaries: "list[RunSummary]", directory: Path) -> "Table":
-    from rich.markup import escape
-    from rich.table import Table
+    from residua.reports.kit.tables import Table
 
     def accuracy(value: float | None) -> str:
         return "–" if value is None else f"{value:.2f}"
 
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("run", overflow="fold")
-    table.add_column("recipe", overflow="fold")
-    table.add_column("state")
-    for column in ("epoch", "last, %", "best, %", "age"):
-        table.add_column(column, justify="right", no_wrap=True)
+    rows = []
     for summary in summaries:
         path = Path(summary.path)
-        name = path.relative_to(directory) if path != directory else path
-        table.add_row(
-            escape(printable(str(name))),
-            escape(printable(summary.recipe)),
-            summary.state,
-            f"{summary.epoch}/{summary.epochs}" if summary.epochs else "–",
-            accuracy(summary.last_accuracy),
-            accuracy(summary.best_accuracy),
-            _format_age(summary.age),
+        rows.append(
+            (
+                str(path.relative_to(directory) if path != directory else path),
+                summary.recipe,
+                summary.state,
+                f"{summary.epoch}/{summary.epochs}" if summary.epochs else "–",
+                accuracy(summary.last_accuracy),
+                accuracy(summary.best_accuracy),
+                _format_age(summary.age),
+            )
         )
-    return table
+    columns = ("run", "recipe", "state", "epoch", "last, %", "best, %", "age")
+    return Table(columns, rows, text_columns=3)
 
 
 def _format_age(seconds: float) -> str:

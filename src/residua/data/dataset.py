@@ -1,13 +1,32 @@
 """The base class of all data sets of a recipe."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pydantic import Field
 
 from residua.config import Config
 from residua.data.split import Splits, stratified_split
-from residua.errors import UserError
+from residua.errors import UserError, escaped, is_utf8
+
+MAX_CLASSES = 10_000
+"""Data sets with more classes are refused, and so are runs that name more."""
+
+
+def check_classes(names: Sequence[str]) -> None:
+    """Check that class names can be stored, before a training starts.
+
+    Raises:
+        UserError: there are too many, or one is not valid UTF-8, as names of folders can be.
+    """
+    if len(names) > MAX_CLASSES:
+        raise UserError(f"{len(names):,} classes are more than {MAX_CLASSES:,}")
+    for name in names:
+        if not is_utf8(name):
+            raise UserError(
+                f"the name of the class '{escaped(name)}' is not valid UTF-8: rename its folder"
+            )
 
 
 class Dataset(Config, ABC):
@@ -37,6 +56,7 @@ class Dataset(Config, ABC):
             UserError: the data is missing or damaged, or the holdout is too large.
         """
         splits = self.read()
+        check_classes(splits.train.classes)
         if self.holdout:
             if splits.holdout is not None:
                 raise UserError("the data set has a holdout of its own (val): use holdout 0")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
-from residua.data.dataset import Dataset
+from residua.data.dataset import Dataset, check_classes
 from residua.data.split import Split, Splits, stratified_split
 from residua.errors import UserError
 
@@ -91,7 +91,8 @@ class _FileList:
         if unknown := sorted(set(self.classes) - set(classes)):
             names = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
             raise UserError(f"{self.root} has classes that train does not have: {names}")
-        indices = [classes.index(name) for name in self.classes]
+        index_of = {name: index for index, name in enumerate(classes)}
+        indices = [index_of[name] for name in self.classes]
         return _FileList(self.root, classes, self.paths, [indices[label] for label in self.labels])
 
 
@@ -104,6 +105,7 @@ def _list_files(root: Path) -> _FileList:
         raise UserError(f"{root / empty[0]} has no images: expected {LAYOUT}")
     if not paths:
         raise UserError(f"{root} has no classes: expected {LAYOUT}")
+    check_classes(tuple(paths))
     labels = [label for label, in_class in enumerate(paths.values()) for _ in in_class]
     all_paths = [path for in_class in paths.values() for path in in_class]
     return _FileList(root, tuple(paths), all_paths, labels)

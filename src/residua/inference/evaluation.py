@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from residua.augment.tta import TTA, tta_views
 from residua.data import Split
-from residua.devices import is_out_of_memory
+from residua.devices import is_out_of_memory, tf32
 from residua.runs.records import Metrics
 
 EVAL_BATCH_SIZE = 500
@@ -88,7 +88,8 @@ def compute_logits(
     """
     dtype = AMP_DTYPES.get(precision)
     images = images.contiguous(memory_format=memory_format)
-    with torch.autocast(images.device.type, dtype, enabled=dtype is not None):
+    autocast = torch.autocast(images.device.type, dtype, enabled=dtype is not None)
+    with tf32(precision == "tf32"), autocast:
         weighted = [
             weight * forward(view.contiguous(memory_format=memory_format))
             for weight, view in tta_views(images, tta)

@@ -148,7 +148,8 @@ class Architecture(Config):
             if self.initialization == "kaiming_normal":
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif self.initialization == "dirac":
-                nn.init.dirac_(module.weight.data[: module.in_channels])
+                for group in module.weight.data.chunk(module.groups):
+                    nn.init.dirac_(group[: group.shape[1]])
         if self.head_init_std is not None:
             linear = network.head[-1]
             assert isinstance(linear, nn.Linear)

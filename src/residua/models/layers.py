@@ -265,8 +265,31 @@ class MaxPool(Config):
     def build(self) -> nn.Module:
         """(N, C, H, W) to (N, C, H', W')."""
         if self.kernel_size is None:
-            return nn.AdaptiveMaxPool2d(1)
+            return GlobalMaxPool()
         return nn.MaxPool2d(self.kernel_size, stride=1)
+
+
+class GlobalMaxPool(nn.AdaptiveMaxPool2d):
+    """The maximum over all positions; its gradient goes to the first maximum."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, 1, 1)."""
+        # On GPUs the gradient of adaptive pooling is not deterministic. On CPUs it is faster.
+        if features.is_cuda and torch.are_deterministic_algorithms_enabled():
+            return max_over_positions(features)
+        pooled: Tensor = super().forward(features)
+        return pooled
+
+
+def max_over_positions(features: Tensor) -> Tensor:
+    """(N, C, H, W) to (N, C, 1, 1); equals adaptive pooling, and so does its gradient.
+
+    The gradient is scattered by index, for which every device has a deterministic algorithm.
+    """
+    return features.flatten(2).max(2).values[..., None, None]
 
 
 Pooling = Annotated[AveragePool | MaxPool, Field(discriminator="kind")]

@@ -12,7 +12,6 @@ import yaml
 from pydantic import ValidationError
 
 from residua import files
-from residua.config import Config
 from residua.errors import UserError
 from residua.recipes.built_in import built_in, names
 from residua.recipes.recipe import Recipe
@@ -109,24 +108,11 @@ def parse_recipe(tree: JsonTree) -> Recipe:
         UserError: a field is wrong; names the first one and what is allowed.
     """
     try:
-        recipe = Recipe.model_validate(tree)
+        return Recipe.model_validate(files.check_tree_size(tree))
     except ValidationError as error:
         raise UserError(format_error(error, tree)) from None
-    _check_booleans(tree, recipe)
-    return recipe
-
-
-def _check_booleans(tree: JsonTree, validated: Any, path: tuple[str, ...] = ()) -> None:
-    """Refuse booleans that were read as the number 0 or 1."""
-    if isinstance(tree, bool):
-        if isinstance(validated, int | float) and not isinstance(validated, bool):
-            raise UserError(f"{'.'.join(path)}: input should be a valid number (got {tree})")
-    elif isinstance(tree, dict) and isinstance(validated, Config):
-        for name, value in tree.items():
-            _check_booleans(value, getattr(validated, name), (*path, name))
-    elif isinstance(tree, list | tuple) and isinstance(validated, tuple):
-        for index, (value, result) in enumerate(zip(tree, validated, strict=True)):
-            _check_booleans(value, result, (*path, str(index)))
+    except ValueError as error:
+        raise UserError(f"the recipe cannot be read: {error}") from None
 
 
 def _from_file(path: Path) -> JsonTree:
@@ -234,6 +220,10 @@ def format_error(error: ValidationError, tree: JsonTree) -> str:
     if first["type"] == "extra_forbidden":
         hint = _option_of(path, tree) or suggestions(path[-1], _siblings(tree, path))
         return f"{field}: there is no such field{hint}"
+    if first["type"] == "union_tag_invalid":
+        kinds = re.findall(r"'([^']*)'", first["ctx"]["expected_tags"])
+        tag = str(first["ctx"]["tag"])
+        return f"{field}.kind: there is no kind {tag!r}{suggestions(tag, kinds)}"
     if first["type"] == "union_tag_not_found":
         return f"{field}.kind: this field is required"
     if first["type"] == "missing":

@@ -88,8 +88,9 @@ class Recipe(Config):
     """When to stop before the last epoch."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps ...; auto takes the fastest one available."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of convolutions and matrix products; weights stay in float32."""
+    precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
+    """Of convolutions and matrix products; weights stay in float32. float32 is not rounded to TF32
+    on GPUs, as torch does in convolutions by default; tf32 is, and equals float32 elsewhere."""
     memory_format: Literal["channels_last", "contiguous"] = "channels_last"
     """The layout of images and filters in memory."""
     compile: bool | CompileMode = False

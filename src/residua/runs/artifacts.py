@@ -12,7 +12,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from residua import files
-from residua.data import Split
+from residua.data.dataset import MAX_CLASSES
+from residua.data.split import Split
 from residua.errors import UserError
 from residua.models import ResidualNetwork
 from residua.runs.run import Run
@@ -21,8 +22,6 @@ MAX_SAMPLES = 24
 MAX_MISTAKES = 24
 MAX_BYTES = 2**30
 """The largest file of artifacts that is read."""
-MAX_CLASSES = 10_000
-"""The largest number of class names that is read."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ def _read(path: Path, kind: Callable[..., Kind]) -> Kind | None:
         return None
     try:
         tensors, metadata = files.read_safetensors(path, MAX_BYTES)
-        classes = json.loads(metadata["classes"])
+        classes = files.check_tree_size(json.loads(metadata["classes"]))
         if not all(isinstance(name, str) for name in classes) or len(classes) > MAX_CLASSES:
             raise ValueError(f"classes must be at most {MAX_CLASSES:,} names")
         return kind(**tensors, classes=tuple(classes))

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from residua.devices import describe_device
+from residua.errors import escaped
 from residua.runs.records import Count, JsonFile
 
 PACKAGES = ("residua", "torch", "numpy", "pydantic", "safetensors")
@@ -92,7 +93,7 @@ def collect_environment(device: torch.device, seed: int) -> RunEnvironment:
     """Versions, hardware, git state and seed of this process."""
     return RunEnvironment(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        command=tuple(map(escaped, (Path(sys.argv[0]).name, *sys.argv[1:]))),
         python=platform.python_version(),
         packages={name: _version(name) for name in PACKAGES},
         system=f"{platform.system()} {platform.machine()}",

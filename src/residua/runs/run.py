@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from residua import files
-from residua.errors import UserError
+from residua.errors import UserError, escaped, is_utf8
 from residua.recipes.loading import parse_recipe
 from residua.recipes.recipe import Recipe
 from residua.runs.checkpoint import Checkpoint
@@ -68,9 +68,10 @@ class Run:
         """The run in a directory.
 
         Raises:
-            UserError: there is no run, or it contains symbolic links, through which files
-                elsewhere would be written.
+            UserError: there is no run, its path is not valid UTF-8, or it contains symbolic
+                links, through which files elsewhere would be written.
         """
+        _check_path(path)
         if not (path / "recipe.json").is_file():
             raise UserError(f"{path} is not a run: it has no recipe.json")
         for entry in (*path.iterdir(), *path.glob("*/*")):
@@ -248,8 +249,10 @@ def check_available(path: Path) -> None:
     """Check that a run can be created: nothing is there, or a run that was never completed.
 
     Raises:
-        UserError: a run or something else is there, or the directory cannot be read.
+        UserError: a run or something else is there, the directory cannot be read, or its path is
+            not valid UTF-8.
     """
+    _check_path(path)
     incomplete = {"checkpoints", "artifacts", "report", "environment.json", "data.json", LOCK}
     try:
         if (path / "recipe.json").exists():
@@ -260,6 +263,16 @@ def check_available(path: Path) -> None:
             raise UserError(f"{path} exists and is not empty: choose another --dir")
     except OSError as error:
         raise UserError(f"cannot make the run {path}: {error.strerror}") from None
+
+
+def _check_path(path: Path) -> None:
+    """Check that safetensors can open files in a directory: it takes UTF-8 only.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not is_utf8(str(path)):
+        raise UserError(f"{escaped(str(path))} is not valid UTF-8: a run needs another name")
 
 
 def checkpoint_step(path: Path) -> int:

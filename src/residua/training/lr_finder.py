@@ -131,7 +131,9 @@ def check_plot_path(path: Path) -> None:
     """Check that a plot can be written under this name.
 
     Raises:
-        UserError: it ends in neither .png nor .svg.
+        UserError: it ends in neither .png nor .svg, or its directory is missing.
     """
     if path.suffix not in (".png", ".svg"):
         raise UserError(f"{path}: the name of a plot ends in .png or .svg")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no directory {path.parent}")

@@ -10,7 +10,7 @@ from torch import Tensor
 from residua.augment import BatchRandom, Pipeline
 from residua.augment.normalize import Normalize
 from residua.data import BatchSampler, Split, Splits, channel_stats
-from residua.devices import keep_freed_memory, select_device, set_deterministic
+from residua.devices import keep_freed_memory, select_device, set_deterministic, set_tf32
 from residua.inference.evaluation import (
     AMP_DTYPES,
     EVAL_BATCH_SIZE,
@@ -224,6 +224,7 @@ def build_session(recipe: Recipe, world: World | None = None) -> TrainingSession
     world = world or World()
     device = select_device(recipe.device)
     set_deterministic(recipe.deterministic)
+    set_tf32(recipe.precision == "tf32")
     if device.type == "cpu":
         keep_freed_memory()
     splits = recipe.data.load(recipe.seed)

@@ -1,8 +1,9 @@
 """Everything that changes while a network trains: one object, one save, one load."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -193,14 +194,22 @@ def check_same_training(before: Recipe | None, now: Recipe) -> None:
     if before is None:
         return
     old, new = (recipe.model_dump(mode="json", exclude=FREE_FIELDS) for recipe in (before, now))
-    changed = sorted(name for name in new if old[name] != new[name])
-    if changed:
-        differences = "; ".join(f"{name} is {new[name]!r}, was {old[name]!r}" for name in changed)
+    differences = "; ".join(_differences(old, new))
+    if differences:
         free = ", ".join(sorted(name for name in FREE_FIELDS if name != "data")) + ", data.root"
         raise UserError(
             f"the recipe was changed in a field that the weights depend on: {differences}; a "
             f"resumed training may change only {free}, data.path"
         )
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    """The fields in which two recipes differ, each with its dotted path and both values."""
+    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
+        for name in sorted(new):
+            yield from _differences(old[name], new[name], f"{path}.{name}".removeprefix("."))
+    elif old != new:
+        yield f"{path} is {new!r}, was {old!r}"
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """Line charts."""
 
 import io
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from residua.reports.kit.formatting import without_controls
 from residua.reports.kit.images import COLORS, ImageFile
 
 MAX_MARKED_POINTS = 30
@@ -165,10 +167,13 @@ def add_legend(axes: Axes) -> None:
 
 def svg(figure: Figure) -> bytes:
     """The figure as an SVG file; equal figures give equal files."""
-    file = io.BytesIO()
+    file = io.StringIO()
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(file, format="svg", transparent=True, metadata=metadata)
-    return file.getvalue()
+    with warnings.catch_warnings():
+        # Of characters that matplotlib's font lacks; pages have fonts of their own.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        figure.savefig(file, format="svg", transparent=True, metadata=metadata)
+    return without_controls(file.getvalue()).encode()
 
 
 def epoch_range(first: int, last: int) -> str:

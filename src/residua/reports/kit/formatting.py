@@ -1,11 +1,22 @@
 """How reports write numbers and settings."""
 
+import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 MISSING = "–"
 """Stands where there is no figure."""
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def without_controls(text: str) -> str:
+    """Text with U+FFFD for control characters and lone surrogates, which XML does not allow.
+
+    Tabs and line ends stay. Everything that is written passes here: names in runs of strangers may
+    contain anything.
+    """
+    return CONTROLS.sub("\ufffd", text)
 
 
 def percent(value: float | None) -> str:

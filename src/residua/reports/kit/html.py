@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from residua.files import write_atomic
 from residua.reports.kit import document as doc
+from residua.reports.kit.formatting import without_controls
 
 
 def write_html(document: doc.Document, path: Path, refresh: int | None = None) -> None:
@@ -23,7 +24,7 @@ def write_html(document: doc.Document, path: Path, refresh: int | None = None) -
         OSError: the file cannot be written.
     """
     page = TEMPLATES.get_template("page.html.jinja")
-    write_atomic(path, page.render(document=document, refresh=refresh))
+    write_atomic(path, without_controls(page.render(document=document, refresh=refresh)))
 
 
 def _render_block(block: doc.Block) -> Markup:

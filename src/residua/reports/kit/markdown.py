@@ -1,10 +1,12 @@
 """Documents as Markdown, with their images in files beside them."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from residua.files import write_atomic
 from residua.reports.kit import document as doc
+from residua.reports.kit.formatting import without_controls
 from residua.reports.kit.images import ImageFile
 from residua.reports.kit.tables import Table, escape_markdown, markdown_table
 
@@ -25,7 +27,7 @@ def write_markdown(document: doc.Document, path: Path) -> None:
     image_dir.mkdir(parents=True, exist_ok=True)
     for image in images:
         write_atomic(image_dir / image.name, image.content)
-    write_atomic(path, "\n\n".join(filter(None, blocks)) + "\n")
+    write_atomic(path, without_controls("\n\n".join(filter(None, blocks)) + "\n"))
 
 
 def _render(blocks: Sequence[doc.Block], images: list[ImageFile]) -> list[str]:
@@ -47,7 +49,8 @@ def _render_block(block: doc.Block, images: list[ImageFile]) -> str:  # noqa: PL
             metrics = [(metric.label, metric.value, metric.note) for metric in block.metrics]
             return markdown_table(Table(("Figure", "Value", ""), metrics, 3))
         case doc.Code():
-            return f"```{block.language}\n{block.text}\n```"
+            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", block.text)), default=0))
+            return f"{fence}{block.language}\n{block.text}\n{fence}"
         case doc.Figures():
             return "\n\n".join(_image(image, images) for image in block.images)
         case doc.Gallery():

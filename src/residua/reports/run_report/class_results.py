@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from residua.reports.kit import document as doc
-from residua.reports.kit.formatting import count, percent
+from residua.reports.kit.formatting import count, percent, without_controls
 from residua.reports.kit.html import TEMPLATES
 from residua.reports.kit.images import COLORS, ImageFile, contact_sheet, image_uri, png
 from residua.reports.kit.tables import Table
@@ -17,6 +17,9 @@ from residua.runs.artifacts import Predictions
 
 MAX_NAMED_CLASSES = 30
 """The confusion matrix of more classes is drawn without names and counts."""
+MAX_DRAWN_CLASSES = 500
+"""The confusion matrix of more classes is not drawn: its memory grows with the square of their
+number, the time to order them with the cube."""
 MAX_PAIRS = 15
 MAX_EXTREMES = 10
 """Best and worst classes shown."""
@@ -56,30 +59,38 @@ def class_section(predictions: Predictions | None) -> doc.Section:
     if predictions is None:
         return doc.Section("Classes", [NO_PREDICTIONS])
     names = predictions.classes
-    matrix = confusion_matrix(predictions.labels, predictions.best, len(names))
-    named = len(names) <= MAX_NAMED_CLASSES
+    pairs = most_confused(predictions.labels, predictions.best, names, MAX_PAIRS)
+    rows = [(p.true, p.predicted, count(p.count), percent(p.share)) for p in pairs]
+    columns = ("True", "Predicted", "Images", "Of the class")
+    table = Table(columns, rows, text_columns=2) if rows else "No image was misclassified."
+    most: list[doc.Block] = [doc.Heading("Most confused"), table]
+    ranked = class_accuracies(predictions.labels, predictions.best, names)
+    shown = min(MAX_EXTREMES, max(1, len(ranked) // 2))
+    best = _accuracy_table("Best classes", ranked[:shown])
+    worst = _accuracy_table("Worst classes", ranked[::-1][:shown])
+    drawing = _confusion_drawing(predictions)
+    side_by_side = MAX_NAMED_CLASSES < len(names) <= MAX_DRAWN_CLASSES
+    confusion = [doc.Columns([drawing, most])] if side_by_side else [*drawing, *most]
+    return doc.Section("Classes", [*confusion, doc.Columns([[best], [worst]])])
+
+
+def _confusion_drawing(predictions: Predictions) -> list[doc.Block]:
+    """The confusion matrix and its caption; of very many classes a sentence."""
+    names = predictions.classes
+    if len(names) > MAX_DRAWN_CLASSES:
+        return [
+            f"The confusion matrix of {len(names):,} classes is not drawn: up to "
+            f"{MAX_DRAWN_CLASSES} are."
+        ]
     caption = (
         "The best epoch's network on the test set. Rows are true classes, columns predicted ones; "
         "correct predictions are blue, mistakes orange. Classes that are often confused are "
         "neighbours."
     )
-    if not named:
+    if len(names) > MAX_NAMED_CLASSES:
         caption += " Stronger colours are larger shares of the class; the table has the names."
-    pairs = most_confused(matrix, names, MAX_PAIRS)
-    rows = [(p.true, p.predicted, count(p.count), percent(p.share)) for p in pairs]
-    columns = ("True", "Predicted", "Images", "Of the class")
-    table = Table(columns, rows, text_columns=2) if rows else "No image was misclassified."
-    drawing: list[doc.Block] = [
-        doc.Figures([confusion_image(matrix, names)], wide=True),
-        doc.Caption(caption),
-    ]
-    most: list[doc.Block] = [doc.Heading("Most confused"), table]
-    ranked = class_accuracies(matrix, names)
-    shown = min(MAX_EXTREMES, max(1, len(ranked) // 2))
-    best = _accuracy_table("Best classes", ranked[:shown])
-    worst = _accuracy_table("Worst classes", ranked[::-1][:shown])
-    confusion = [*drawing, *most] if named else [doc.Columns([drawing, most])]
-    return doc.Section("Classes", [*confusion, doc.Columns([[best], [worst]])])
+    matrix = confusion_matrix(predictions.labels, predictions.best, len(names))
+    return [doc.Figures([confusion_image(matrix, names)], wide=True), doc.Caption(caption)]
 
 
 def _accuracy_table(title: str, classes: Sequence[ClassAccuracy]) -> Table:
@@ -129,29 +140,45 @@ def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
     return torch.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
-def class_accuracies(matrix: Tensor, names: Sequence[str]) -> list[ClassAccuracy]:
-    """The accuracy of each class that has images, the highest first."""
-    counts = zip(names, matrix.diagonal().tolist(), matrix.sum(1).tolist(), strict=True)
+def class_accuracies(
+    labels: Tensor, predicted: Tensor, names: Sequence[str]
+) -> list[ClassAccuracy]:
+    """The accuracy of each class that has images, the highest first.
+
+    Args:
+        labels: (N,) int64.
+        predicted: (N,) int64.
+        names: of the classes.
+    """
+    images = torch.bincount(labels, minlength=len(names)).tolist()
+    correct = torch.bincount(labels[predicted == labels], minlength=len(names)).tolist()
+    counts = zip(names, correct, images, strict=True)
     accuracies = [ClassAccuracy(*values) for values in counts if values[2]]
     return sorted(accuracies, key=lambda result: (-result.accuracy, result.name))
 
 
-def most_confused(matrix: Tensor, names: Sequence[str], limit: int) -> list[ConfusedPair]:
-    """The pairs of classes that are confused most often, at most `limit`."""
-    images = matrix.sum(1)
-    wrong = matrix - torch.diag(matrix.diagonal())
-    cells = wrong.flatten().argsort(descending=True, stable=True)[:limit].tolist()
-    pairs = [divmod(cell, len(names)) for cell in cells]
-    return [
-        ConfusedPair(
-            names[true],
-            names[predicted],
-            int(wrong[true, predicted]),
-            float(100 * wrong[true, predicted] / images[true]),
-        )
-        for true, predicted in pairs
-        if wrong[true, predicted] > 0
-    ]
+def most_confused(
+    labels: Tensor, predicted: Tensor, names: Sequence[str], limit: int
+) -> list[ConfusedPair]:
+    """The pairs of classes that are confused most often, at most `limit`.
+
+    Args:
+        labels: (N,) int64.
+        predicted: (N,) int64.
+        names: of the classes.
+        limit: of the pairs.
+    """
+    images = torch.bincount(labels, minlength=len(names))
+    wrong = predicted != labels
+    confused = (labels * len(names) + predicted)[wrong]
+    cells, counts = torch.unique(confused, return_counts=True)
+    order = counts.argsort(descending=True, stable=True)[:limit]
+    pairs = []
+    for cell, times in zip(cells[order].tolist(), counts[order].tolist(), strict=True):
+        true, guess = divmod(cell, len(names))
+        share = 100 * times / int(images[true])
+        pairs.append(ConfusedPair(names[true], names[guess], times, share))
+    return pairs
 
 
 def confusion_order(matrix: Tensor) -> Tensor:
@@ -196,7 +223,7 @@ def confusion_image(matrix: Tensor, names: Sequence[str]) -> ImageFile:
     ]
     template = TEMPLATES.get_template("confusion.svg.jinja")
     svg = template.render(counts=ordered.tolist(), shares=shares.tolist(), names=short, alt=alt)
-    return ImageFile("confusion.svg", alt, svg.encode())
+    return ImageFile("confusion.svg", alt, without_controls(svg).encode())
 
 
 def _confusion_pixels(shares: Tensor, scale: int = 8) -> bytes:
