@@ -76,6 +76,7 @@ TINY = {
     "epochs": 3,
     "batch_size": 64,
     "device": "cpu",
+    "precision": "float32",
 }
 
 

@@ -19,14 +19,19 @@ from residua.runs.progress import RunProgress, RunState
 from residua.runs.records import (
     DataFingerprint,
     EpochRecord,
+    InitRecord,
     JsonFile,
     Result,
+    StoredEvaluation,
+    StoredEvaluations,
     check_monotonic,
     parse_json,
     read_json,
 )
 from residua.runs.results_csv import csv_row, header_row
 
+EVALUATIONS = "evaluations.json"
+PREDICTIONS = "predictions.safetensors"
 CHECKPOINT = re.compile(r"(step|stop)-(\d{8,15})\.safetensors")
 
 
@@ -125,8 +130,32 @@ class Run:
 
     @property
     def result(self) -> Result | None:
-        """The final figures; None while the run is unfinished."""
-        return read_json(Result, self.path / "result.json")
+        """The final figures; None while the run is unfinished.
+
+        Figures of the test set that were measured afterwards, on purpose, are part of them.
+        """
+        result = read_json(Result, self.path / "result.json")
+        if result is None or not (evaluations := self.evaluations):
+            return result
+        images = self.data.splits["test"].sha256 if "test" in self.data.splits else ""
+        own = [each for each in evaluations if each.data_sha256 == images]
+        return result.with_evaluations(own)
+
+    @property
+    def evaluations(self) -> tuple[StoredEvaluation, ...]:
+        """What `residua evaluate` measured, oldest first."""
+        stored = read_json(StoredEvaluations, self.path / EVALUATIONS)
+        return stored.evaluations if stored else ()
+
+    def add_evaluation(self, evaluation: StoredEvaluation) -> None:
+        """Store an evaluation; an earlier one of the same network and images is replaced."""
+        stored = StoredEvaluations(evaluations=self.evaluations)
+        self.write_json(EVALUATIONS, stored.with_evaluation(evaluation))
+
+    @property
+    def init(self) -> InitRecord | None:
+        """The trained network that the training started from; None: random weights."""
+        return read_json(InitRecord, self.path / "init.json")
 
     @property
     def progress(self) -> RunProgress | None:
@@ -182,6 +211,16 @@ class Run:
     def write_recipe(self, recipe: Recipe) -> None:
         """Write recipe.json, which makes the directory a run."""
         files.write_atomic(self.path / "recipe.json", recipe.model_dump_json(indent=2) + "\n")
+
+    def reopen(self, recipe: Recipe) -> None:
+        """Make a run unfinished, with the recipe of a longer training.
+
+        recipe.json is written last: a run that was interrupted before it can be finished again.
+        """
+        results = ("result.json", "model-last.json", "model-last.safetensors")
+        for path in (*(self.path / name for name in results), self.artifact_dir / PREDICTIONS):
+            path.unlink(missing_ok=True)
+        self.write_recipe(recipe)
 
     def write_json(self, name: str, content: JsonFile) -> None:
         """Write a JSON file of the run, completely or not at all."""
@@ -250,7 +289,8 @@ def check_available(path: Path) -> None:
     Raises:
         UserError: a run or something else is there, or the directory cannot be read.
     """
-    incomplete = {"checkpoints", "artifacts", "report", "environment.json", "data.json", LOCK}
+    documents = {"environment.json", "data.json", "init.json"}
+    incomplete = {"checkpoints", "artifacts", "report", LOCK} | documents
     try:
         if (path / "recipe.json").exists():
             raise UserError(f"{path} is a run already: `residua resume {path}`, or another --dir")

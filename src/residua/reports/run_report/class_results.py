@@ -22,7 +22,8 @@ MAX_EXTREMES = 10
 """Best and worst classes shown."""
 MAX_NAME_LENGTH = 18
 NO_PREDICTIONS = (
-    "The predictions of the test set are saved when the run finishes: there are none yet."
+    "The predictions of the last and the best epoch are saved when the run finishes: there are "
+    "none yet."
 )
 
 
@@ -59,7 +60,8 @@ def class_section(predictions: Predictions | None) -> doc.Section:
     matrix = confusion_matrix(predictions.labels, predictions.best, len(names))
     named = len(names) <= MAX_NAMED_CLASSES
     caption = (
-        "The best epoch's network on the test set. Rows are true classes, columns predicted ones; "
+        f"The best epoch's network on the {predictions.split} set. Rows are true classes, columns "
+        "predicted ones; "
         "correct predictions are blue, mistakes orange. Classes that are often confused are "
         "neighbours."
     )
