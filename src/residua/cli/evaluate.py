@@ -45,6 +45,12 @@ def evaluate(
     model = classifier.load(opened, checkpoint, device or opened.recipe.device)
     images = classifier.load_split(model, split)
     evaluation = model.evaluate(images, tta)
+    print(
+        f"{split} set, {checkpoint} epoch ({model.info.epoch}), tta {tta or model.info.tta}: "
+        f"average loss {evaluation.loss:.4f}, "
+        f"accuracy {evaluation.correct}/{len(evaluation.predicted)} "
+        f"({evaluation.accuracy:.2f} %), top-5 {evaluation.top5:.2f} %"
+    )
     opened.add_evaluation(
         StoredEvaluation(
             split=split,
@@ -55,10 +61,4 @@ def evaluate(
             data_sha256=images.checksum,
             metrics=evaluation.metrics,
         )
-    )
-    print(
-        f"{split} set, {checkpoint} epoch ({model.info.epoch}), tta {tta or model.info.tta}: "
-        f"average loss {evaluation.loss:.4f}, "
-        f"accuracy {evaluation.correct}/{len(evaluation.predicted)} "
-        f"({evaluation.accuracy:.2f} %), top-5 {evaluation.top5:.2f} %"
     )

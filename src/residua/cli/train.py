@@ -146,8 +146,8 @@ def resume(
     if epochs is None and Run.open(run).result is not None:
         quoted = printable(shlex.quote(str(run)))
         print(
-            f"{printable(str(run))} is finished. `residua report {quoted}` writes its report again; "
-            f"`residua resume {quoted} --epochs N` extends it."
+            f"{printable(str(run))} is finished. `residua report {quoted}` writes its report "
+            f"again; `residua resume {quoted} --epochs N` extends it."
         )
         return
     _run(lambda should_stop: loop.resume(run, should_stop, epochs), run, until_epoch)

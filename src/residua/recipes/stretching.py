@@ -6,7 +6,7 @@ from typing import Any
 from residua.recipes.loading import parse_recipe
 from residua.recipes.recipe import Recipe
 
-EPOCH_FIELDS = {
+EPOCH_FIELDS: dict[str, tuple[str, ...]] = {
     "phases": ("boundaries",),
     "multi_step": ("milestones",),
     "warm_restarts": ("t_0",),
@@ -50,7 +50,7 @@ def _stretched(tree: Any, ratio: float) -> Any:
     if not isinstance(tree, Mapping):
         return tree
     fields = {name: _stretched(value, ratio) for name, value in tree.items()}
-    kind = fields.get("kind")
+    kind = str(fields.get("kind"))
     if kind == "plateau":
         fields["patience"] = round(fields["patience"] * ratio)
     for name in EPOCH_FIELDS.get(kind, ()):

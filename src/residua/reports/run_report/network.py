@@ -72,8 +72,8 @@ def structure(architecture: Architecture, classes: int, size: int) -> Structure:
 def training_cost(run: RunData, classes: int, size: int) -> int:
     """Floating-point operations of the training so far: the network, forward and backward.
 
-    They are in the log; of older runs they are computed here. Those of convolutions and matrix products, without evaluations and without what the optimiser
-    does to gradients.
+    They are in the log; those of older runs are computed here. Counted are convolutions and matrix
+    products, without evaluations and without what the optimiser does to gradients.
 
     Args:
         run: the run.

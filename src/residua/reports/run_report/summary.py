@@ -5,13 +5,14 @@ from residua.reports.kit import document as doc
 from residua.reports.kit.formatting import count, duration, percent, scaled
 from residua.reports.run_data import RunData
 from residua.reports.run_report.network import Structure
-from residua.runs.records import InitRecord, Result
+from residua.runs.records import InitRecord, Result, SelectionSplit
 
 SELECTION_NOTES = {
     "test": "The best epoch was selected on the test set, so its accuracy is optimistic. "
     "Quote the last epoch's accuracy, which was not selected.",
     "holdout": "The best epoch was selected on the holdout set; the test set was not used for it.",
 }
+SPLITS: tuple[SelectionSplit, ...] = ("test", "holdout")
 TEST_IS_OPEN = (
     "The test set was not evaluated: `residua evaluate RUN` does that on purpose, once everything "
     "is chosen, and the report then has its figures."
@@ -69,17 +70,28 @@ def _finished(result: Result, run: RunData) -> list[doc.Metric]:
     if len(run.evaluated) > 1:
         selected += f", selected on {split}"
     cards = []
-    for name in ("test", "holdout"):
-        title, measured = name.capitalize(), (last.metrics(name), best.metrics(name))
-        if any(measured) or name == split:
-            ours = (metrics and metrics.accuracy for metrics in measured)
-            for which, value, when in zip(
-                ("last", "best"), ours, (f"epoch {last.epoch}", selected), strict=True
-            ):
-                cards.append(doc.Metric(f"{title} accuracy, {which} epoch", percent(value), when))
-            top5 = [percent(metrics and metrics.top5) for metrics in measured]
-            label = "Top-5, last epoch" if name == "test" else f"{title} top-5, last epoch"
-            cards.append(doc.Metric(label, top5[0], f"best epoch {top5[1]}"))
+    for name in SPLITS:
+        title, of_last, of_best = name.capitalize(), last.metrics(name), best.metrics(name)
+        if name != split and of_last is None and of_best is None:
+            continue
+        top5 = "Top-5, last epoch" if name == "test" else f"{title} top-5, last epoch"
+        cards += [
+            doc.Metric(
+                f"{title} accuracy, last epoch",
+                percent(of_last.accuracy if of_last else None),
+                f"epoch {last.epoch}",
+            ),
+            doc.Metric(
+                f"{title} accuracy, best epoch",
+                percent(of_best.accuracy if of_best else None),
+                selected,
+            ),
+            doc.Metric(
+                top5,
+                percent(of_last.top5 if of_last else None),
+                f"best epoch {percent(of_best.top5 if of_best else None)}",
+            ),
+        ]
     return cards
 
 
