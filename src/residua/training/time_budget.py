@@ -62,7 +62,7 @@ def fit_to_time(recipe: Recipe, seconds: float) -> TimePlan:
             f"with its evaluation; give at least --minutes "
             f"{_rounded_up(seconds - left + needed)}{fewer}"
         )
-    return TimePlan(stretched(recipe, epochs), _estimate(session, speed, epochs))
+    return TimePlan(stretched(session.recipe, epochs), _estimate(session, speed, epochs))
 
 
 def _largest_fit(session: TrainingSession, speed: MeasuredSpeed, seconds: float) -> int:
