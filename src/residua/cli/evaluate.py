@@ -35,8 +35,6 @@ def evaluate(
     device
         Where to evaluate; left out: as the recipe says.
     """
-    from datetime import UTC, datetime
-
     from residua.inference import classifier
     from residua.runs.records import StoredEvaluation
     from residua.runs.run import Run
@@ -51,14 +49,12 @@ def evaluate(
         f"accuracy {evaluation.correct}/{len(evaluation.predicted)} "
         f"({evaluation.accuracy:.2f} %), top-5 {evaluation.top5:.2f} %"
     )
-    opened.add_evaluation(
+    opened.save_evaluation(
+        split if checkpoint == "best" else f"{split}-{checkpoint}",
         StoredEvaluation(
-            split=split,
-            which=checkpoint,
+            images=split,
             epoch=model.info.epoch,
-            tta=tta or model.info.tta,
-            evaluated=datetime.now(UTC).isoformat(timespec="seconds"),
             data_sha256=images.checksum,
-            metrics=evaluation.metrics,
-        )
+            views={tta or model.info.tta: evaluation.metrics},
+        ),
     )

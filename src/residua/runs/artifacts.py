@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors.torch import save
@@ -172,13 +172,21 @@ def _check_indices(indices: Tensor, end: int, count: int | None = None) -> None:
         raise ValueError(f"{indices.dtype} {tuple(indices.shape)} are not indices below {end}")
 
 
-def _write(path: Path, tensors: dict[str, Tensor], **metadata: Any) -> None:
+def _write(
+    path: Path,
+    tensors: dict[str, Tensor],
+    classes: tuple[str, ...] = (),
+    split: SelectionSplit = "test",
+) -> None:
     on_cpu = {
         name: value.cpu().clone(memory_format=torch.contiguous_format)
         for name, value in tensors.items()
     }
-    texts = {name: json.dumps(value) for name, value in ({"classes": ()} | metadata).items()}
-    files.write_atomic(path, save(on_cpu, texts))
+    # One entry: several have no order, and the bytes of two equal files would differ.
+    metadata = {"classes": json.dumps(classes)}
+    if split != "test":
+        metadata = {"description": json.dumps({"classes": classes, "split": split})}
+    files.write_atomic(path, save(on_cpu, metadata))
 
 
 Kind = TypeVar("Kind")
@@ -189,10 +197,13 @@ def _read(path: Path, kind: Callable[..., Kind]) -> Kind | None:
         return None
     try:
         tensors, metadata = files.read_safetensors(path, MAX_BYTES)
-        classes = json.loads(metadata["classes"])
+        if "description" in metadata:
+            description = dict(json.loads(metadata["description"]))
+        else:
+            description = {"classes": json.loads(metadata["classes"])}
+        classes = description.pop("classes")
         if not all(isinstance(name, str) for name in classes) or len(classes) > MAX_CLASSES:
             raise ValueError(f"classes must be at most {MAX_CLASSES:,} names")
-        split = {"split": json.loads(metadata["split"])} if "split" in metadata else {}
-        return kind(**tensors, classes=tuple(classes), **split)
+        return kind(**tensors, classes=tuple(classes), **description)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error}") from None

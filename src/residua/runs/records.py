@@ -4,7 +4,7 @@ A run may come from a stranger, so every number has a range and later records mu
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -224,52 +224,41 @@ class Result(JsonFile):
     flops: NonNegative | None = None
     """Floating-point operations of all epochs' forward and backward passes."""
 
-    def with_evaluations(self, evaluations: Sequence["StoredEvaluation"]) -> "Result":
+    def with_evaluations(self, evaluations: Iterable["StoredEvaluation"]) -> "Result":
         """The result with the figures of the test set, where the training did not measure them.
 
         Args:
-            evaluations: of the run's own images; those of the epochs here, with the test-time
+            evaluations: of the run's own test set; those of the epochs here, with the test-time
                 augmentation of the training, are taken.
         """
+        by_epoch = {
+            each.epoch: each.views[self.tta]
+            for each in evaluations
+            if each.mode == "eval" and self.tta in each.views
+        }
 
         def complete(figures: FinalFigures) -> FinalFigures:
-            subject = ("test", figures.epoch, self.tta)
-            if figures.metrics("test") is None:
-                for each in evaluations:
-                    if (each.split, each.epoch, each.tta) == subject:
-                        return figures.with_test(each.metrics)
-            return figures
+            measured = by_epoch.get(figures.epoch)
+            if measured is None or figures.metrics("test") is not None:
+                return figures
+            return figures.with_test(measured)
 
         return self.replace(last=complete(self.last), best=complete(self.best))
 
 
 class StoredEvaluation(JsonFile):
-    """An evaluation by `residua evaluate`."""
+    """What `residua evaluate` measured on a set of images: evaluations/NAME.json."""
 
-    split: SplitName
-    which: Literal["best", "last"]
+    images: str
+    """`train`, `holdout` or `test` of the recipe's data, or the name of another set."""
     epoch: Positive
-    tta: TTA = "none"
-    evaluated: str = ""
-    """ISO 8601, UTC."""
+    """Of the network."""
+    mode: Literal["eval", "train"] = "eval"
+    """`train` uses batch statistics and dropout."""
     data_sha256: str = ""
     """Of the images and labels."""
-    metrics: Metrics
-
-
-class StoredEvaluations(JsonFile):
-    """What a run was evaluated on after its training: evaluations.json."""
-
-    evaluations: tuple[StoredEvaluation, ...] = ()
-
-    def with_evaluation(self, new: StoredEvaluation) -> "StoredEvaluations":
-        """These and a new one, which replaces an earlier one of the same network and images."""
-
-        def subject(each: StoredEvaluation) -> tuple[object, ...]:
-            return each.split, each.which, each.tta, each.data_sha256
-
-        kept = (each for each in self.evaluations if subject(each) != subject(new))
-        return StoredEvaluations(evaluations=(*kept, new))
+    views: dict[TTA, Metrics]
+    """The figures by test-time augmentation."""
 
 
 class InitRecord(JsonFile):

@@ -22,15 +22,18 @@ from residua.runs.records import (
     InitRecord,
     JsonFile,
     Result,
+    SplitFingerprint,
     StoredEvaluation,
-    StoredEvaluations,
     check_monotonic,
     parse_json,
     read_json,
 )
 from residua.runs.results_csv import csv_row, header_row
 
-EVALUATIONS = "evaluations.json"
+EVALUATIONS = "evaluations"
+CORRUPTIONS = "corruptions"
+"""The name of an evaluation on corrupted images, which has figures of another kind."""
+MAX_EVALUATIONS = 100
 PREDICTIONS = "predictions.safetensors"
 CHECKPOINT = re.compile(r"(step|stop)-(\d{8,15})\.safetensors")
 
@@ -137,20 +140,25 @@ class Run:
         result = read_json(Result, self.path / "result.json")
         if result is None or not (evaluations := self.evaluations):
             return result
-        images = self.data.splits["test"].sha256 if "test" in self.data.splits else ""
-        own = [each for each in evaluations if each.data_sha256 == images]
-        return result.with_evaluations(own)
+        test = self.data.splits.get("test", SplitFingerprint(images=0))
+        own = (each for each in evaluations if each.data_sha256 == test.sha256)
+        return result.with_evaluations(each for each in own if each.images == "test")
 
     @property
-    def evaluations(self) -> tuple[StoredEvaluation, ...]:
-        """What `residua evaluate` measured, oldest first."""
-        stored = read_json(StoredEvaluations, self.path / EVALUATIONS)
-        return stored.evaluations if stored else ()
+    def evaluations(self) -> list[StoredEvaluation]:
+        """What `residua evaluate` measured, by name.
 
-    def add_evaluation(self, evaluation: StoredEvaluation) -> None:
-        """Store an evaluation; an earlier one of the same network and images is replaced."""
-        stored = StoredEvaluations(evaluations=self.evaluations)
-        self.write_json(EVALUATIONS, stored.with_evaluation(evaluation))
+        Raises:
+            UserError: a file is damaged.
+        """
+        paths = sorted((self.path / EVALUATIONS).glob("*.json"))[:MAX_EVALUATIONS]
+        found = (read_json(StoredEvaluation, path) for path in paths if path.stem != CORRUPTIONS)
+        return [evaluation for evaluation in found if evaluation is not None]
+
+    def save_evaluation(self, name: str, evaluation: StoredEvaluation) -> None:
+        """Store an evaluation; one of the same name is replaced."""
+        (self.path / EVALUATIONS).mkdir(exist_ok=True)
+        self.write_json(f"{EVALUATIONS}/{name}.json", evaluation)
 
     @property
     def init(self) -> InitRecord | None:

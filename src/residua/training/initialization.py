@@ -3,8 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from residua.data import ChannelStats
 from residua.errors import UserError
@@ -12,7 +16,7 @@ from residua.models import Architecture, ResidualNetwork
 from residua.models.network import NormalizedNetwork
 from residua.recipes.init import Init
 from residua.recipes.recipe import Recipe
-from residua.runs.checkpoint import first_mismatch, tensor_digest
+from residua.runs.checkpoint import tensor_digest
 from residua.runs.model_file import ModelInfo, Which, load_model
 from residua.runs.records import InitRecord
 
@@ -20,6 +24,9 @@ FREE_FIELDS = {"dropout", "stochastic_depth", "initialization", "head_init_std",
 """Fields of an architecture, at any depth, that trained weights do not depend on."""
 FREE_PATHS = {"norm.momentum", "head_bias"}
 """The same, at one place."""
+
+
+_Tensors = list[tuple[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -53,21 +60,24 @@ class TrainedSource:
         """Copy the weights and statistics to a network; its head stays, where classes differ.
 
         Raises:
-            UserError: another tensor than the head's has another name, shape or type.
+            UserError: a tensor has another shape or type, or is missing.
         """
-        own, trained = network.state_dict(), self.network.network.state_dict()
-        if not self.fits_head(classes):
-            head = f"head.{len(network.head) - 1}."
-            trained = {name: own[name] for name in own if name.startswith(head)} | {
-                name: value for name, value in trained.items() if not name.startswith(head)
-            }
-        if mismatch := first_mismatch(own, trained):
-            sides = (_described(each.get(mismatch)) for each in (trained, own))
-            raise UserError(
-                f"init: {self.init.source} does not fit this recipe's network: {mismatch} is "
-                f"{' there, and here '.join(sides)}"
-            )
-        network.load_state_dict(trained)
+        with torch.no_grad():
+            for part in ("body", "head") if self.fits_head(classes) else ("body",):
+                own, trained = (_part(each, part) for each in (network, self.network.network))
+                self._check_fit(own, trained)
+                for (_, value), (_, source) in zip(own, trained, strict=True):
+                    value.copy_(source)
+
+    def _check_fit(self, own: _Tensors, trained: _Tensors) -> None:
+        missing: tuple[str, None] = ("", None)
+        for (name, value), (theirs, source) in zip_longest(own, trained, fillvalue=missing):
+            here, there = _described(name, value), _described(theirs, source)
+            if here != there:
+                raise UserError(
+                    f"init: the network of {self.init.source} does not fit this recipe's: "
+                    f"{name or theirs} is {there} there, and {here} here"
+                )
 
     def fits_head(self, classes: tuple[str, ...]) -> bool:
         """Whether the final linear layer is taken over: the classes are the same."""
@@ -98,36 +108,36 @@ def read_source(init: Init) -> TrainedSource:
         UserError: there is no such network, it is damaged, or it has other weights than `init`
             states.
     """
-    directory, which = _model_directory(init)
-    network, info = load_model(directory, which)
+    network, info = read_model(init.source, init.which)
     sha256 = tensor_digest(network.state_dict())
     if init.sha256 not in (None, sha256):
         raise UserError(
             f"init: {init.source} has other weights than the recipe states: their SHA-256 is "
             f"{sha256}, not {init.sha256}"
         )
-    known = init.replace(source=str(directory.resolve()), which=which, sha256=sha256)
-    return TrainedSource(known, network, info)
+    path = Path(init.source).expanduser()
+    source = str(path.resolve()) if path.exists() else init.source
+    return TrainedSource(init.replace(source=source, sha256=sha256), network, info)
 
 
-def _model_directory(init: Init) -> tuple[Path, Which]:
-    """The directory of a model, and which of its two models it is.
+def read_model(source: str, which: Which = "best") -> tuple[NormalizedNetwork, ModelInfo]:
+    """Read a trained network from a run, another directory with its two files, or one of these.
 
     Raises:
-        UserError: there is no such file or directory.
+        UserError: there is no such network, or it is damaged.
     """
-    path = Path(init.source).expanduser()
+    path = Path(source).expanduser()
     if path.is_dir():
-        return path, init.which
+        return load_model(path, which)
     if not path.is_file():
         raise UserError(
-            f"init: there is no trained network {init.source!r}: it takes a run, a directory with "
+            f"init: there is no trained network {source!r}: it takes a run, a directory with "
             "model.safetensors and model.json, or one of these files"
         )
     stems: dict[str, Which] = {"model": "best", "model-last": "last"}
     if path.stem not in stems or path.suffix not in (".safetensors", ".json"):
         raise UserError(f"init: {path} is not a model.safetensors or model.json")
-    return path.parent, stems[path.stem]
+    return load_model(path.parent, stems[path.stem])
 
 
 def _structure(architecture: Architecture) -> dict[str, Any]:
@@ -147,5 +157,20 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(value, f"{path}.{key}" if path else key)
 
 
-def _described(value: Any) -> str:
-    return "missing" if value is None else f"{value.dtype} {tuple(value.shape)}"
+def _part(network: ResidualNetwork, part: str) -> _Tensors:
+    """The tensors of the final linear layer, or all others, in the order of the layers.
+
+    Names are not the same in networks that differ in dropout: they number the layers.
+    """
+    head = f"head.{len(network.head) - 1}."
+    return [
+        (name, value)
+        for name, value in network.state_dict().items()
+        if name.startswith(head) == (part == "head")
+    ]
+
+
+def _described(name: str, value: Tensor | None) -> str:
+    if value is None:
+        return "missing"
+    return f"a {name.rpartition('.')[2]} {tuple(value.shape)} {value.dtype}"
