@@ -36,7 +36,7 @@ def evaluate(
         Where to evaluate; left out: as the recipe says.
     """
     from residua.inference import classifier
-    from residua.runs.records import StoredEvaluation
+    from residua.runs.records import StoredEvaluation, ViewFigures
     from residua.runs.run import Run
 
     opened = Run.open(run)
@@ -55,6 +55,6 @@ def evaluate(
             images=split,
             epoch=model.info.epoch,
             data_sha256=images.checksum,
-            views={tta or model.info.tta: evaluation.metrics},
+            views={tta or model.info.tta: ViewFigures.model_validate(dict(evaluation.metrics))},
         ),
     )

@@ -241,9 +241,25 @@ class Result(JsonFile):
             measured = by_epoch.get(figures.epoch)
             if measured is None or figures.metrics("test") is not None:
                 return figures
-            return figures.with_test(measured)
+            return figures.with_test(measured.metrics)
 
         return self.replace(last=complete(self.last), best=complete(self.best))
+
+
+class ViewFigures(JsonFile):
+    """The figures of an evaluation; `residua evaluate` may store further ones."""
+
+    loss: Finite
+    accuracy: Percent
+    top5: Percent | None = None
+    """None where there are so few classes that it would always be 100."""
+    images: Count | None = None
+
+    @property
+    def metrics(self) -> Metrics:
+        """These as the figures of an evaluation."""
+        top5 = 100.0 if self.top5 is None else self.top5
+        return Metrics(loss=self.loss, accuracy=self.accuracy, top5=top5, images=self.images)
 
 
 class StoredEvaluation(JsonFile):
@@ -257,7 +273,7 @@ class StoredEvaluation(JsonFile):
     """`train` uses batch statistics and dropout."""
     data_sha256: str = ""
     """Of the images and labels."""
-    views: dict[TTA, Metrics]
+    views: dict[TTA, ViewFigures]
     """The figures by test-time augmentation."""
 
 
