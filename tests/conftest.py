@@ -80,7 +80,7 @@ TINY = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> Callable[..., Recipe]:
     """A recipe that trains in a second; give it fields to change, dots as double underscores."""
 

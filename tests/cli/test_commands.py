@@ -337,7 +337,7 @@ def test_warning_is_one_plain_line() -> None:
 def test_test_set_is_evaluated_on_purpose_and_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A training with a holdout leaves it out; `evaluate` adds its figures to report and compare."""
+    """A training with a holdout leaves it out; `evaluate` adds it to report and compare."""
     run = str(tmp_path / "run")
     main(["train", "quickstart", *SMALL, "--epochs", "1", "--data.holdout", "40", "--dir", run])
     assert f"To do it: residua evaluate {run}" in capsys.readouterr().out

@@ -28,11 +28,17 @@ OPTIMIZERS = {
 }
 
 
-@pytest.fixture
-def source(tiny: Tiny, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def trained(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one epoch on shapes100, normalized in its own way."""
     stats = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
-    fit(tiny(epochs=1, normalization=stats), tmp_path / "source")
+    return fit(tiny(epochs=1, normalization=stats), tmp_path_factory.mktemp("runs") / "run").path
+
+
+@pytest.fixture
+def source(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it, which a test may change."""
+    shutil.copytree(trained, tmp_path / "source")
     return tmp_path / "source"
 
 
