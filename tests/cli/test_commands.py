@@ -353,7 +353,7 @@ def test_test_set_is_evaluated_on_purpose_and_kept(
         if when == "before":
             assert accuracy is None
             assert "The test set was not evaluated" in report
-            assert "not evaluated (`residua evaluate`)" in log
+            assert "| Test accuracy, last epoch | not evaluated |" in log
             assert "Holdout accuracy, last epoch, %" in comparison
             main(["evaluate", run, "--split", "holdout"])
             main(["evaluate", run, "--tta", "mirror"])

@@ -37,14 +37,14 @@ def test_finished_run_is_extended(tiny: Tiny, tmp_path: Path) -> None:
     assert "planned for 2 epochs, and extended after step 6" in text
 
 
-@pytest.mark.parametrize("evaluate_every", [1, 3])
+@pytest.mark.parametrize("evaluate_every", [1, 2])
 def test_recipe_of_an_extended_run_gives_the_same_training(
     tiny: Tiny, tmp_path: Path, evaluate_every: int
 ) -> None:
-    recipe = tiny(epochs=2, evaluate_every=evaluate_every, weight_average={"kind": "ema"})
+    recipe = tiny(epochs=1, evaluate_every=evaluate_every, weight_average={"kind": "ema"})
     run = fit(recipe, tmp_path / "run")
+    list(resume(run.path, epochs=2))
     list(resume(run.path, epochs=3))
-    list(resume(run.path, epochs=5))
     again = fit(run.recipe, tmp_path / "again")
     assert_equal_runs(again.path, run.path)
 

@@ -175,7 +175,7 @@ def _summary_table(run: RunData) -> Table:
 
 def _test_accuracy(figures: FinalFigures) -> str:
     accuracy = figures.test_accuracy
-    return "not evaluated (`residua evaluate`)" if accuracy is None else percent(accuracy)
+    return "not evaluated" if accuracy is None else percent(accuracy)
 
 
 def _analysis_sections(run: RunData) -> Sequence[doc.Section]:
