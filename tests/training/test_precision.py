@@ -66,6 +66,6 @@ def test_run_keeps_the_precision_on_another_machine(
 def test_built_in_recipes_state_their_precision() -> None:
     stated = {name: built_in.built_in(name).precision for name in built_in.names()}
     bfloat16 = {name for name, precision in stated.items() if precision == "bfloat16"}
-    assert bfloat16 == {"champion", "pocket", "sprint"}
+    assert bfloat16 == {"champion", "pocket", "pyramid272", "sprint"}
     assert {stated[name] for name in stated.keys() - bfloat16} == {"float32"}
     assert Recipe().precision == "auto"

@@ -95,6 +95,13 @@ def test_averages_start_at_their_share(tiny: Tiny) -> None:
         assert average.model_dump()["start_epoch"] == start
 
 
+def test_whitening_bias_is_trained_for_its_share() -> None:
+    recipe = resolve("pocket", ["--architecture.stem.bias-epochs", "3"])
+    for epochs, expected in ((1, 1), (9, 3), (18, 6)):
+        stem = stretched(recipe, epochs).architecture.stem
+        assert stem.model_dump()["bias_epochs"] == expected
+
+
 def _get(recipe: Recipe, path: str) -> object:
     value: object = recipe
     for name in path.split("."):

@@ -53,6 +53,8 @@ def _stretched(tree: Any, ratio: float) -> Any:
     kind = str(fields.get("kind"))
     if kind == "plateau":
         fields["patience"] = round(fields["patience"] * ratio)
+    if fields.get("bias_epochs"):
+        fields["bias_epochs"] = max(1, round(fields["bias_epochs"] * ratio))
     for name in EPOCH_FIELDS.get(kind, ()):
         value = fields[name]
         if isinstance(value, list):
