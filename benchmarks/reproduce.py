@@ -73,7 +73,7 @@ def reproduce(
             events = train(recipe, path, should_stop)
         end = show(events, LiveReport())
     if isinstance(end, Finished):
-        show_result(end.result)
+        show_result(end.result, path)
     else:
         console.print(f"Saved after step {end.step:,}.")
     console.print(str(write_report(Run.open(path))))

@@ -76,10 +76,11 @@ TINY = {
     "epochs": 3,
     "batch_size": 64,
     "device": "cpu",
+    "precision": "float32",
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> Callable[..., Recipe]:
     """A recipe that trains in a second; give it fields to change, dots as double underscores."""
 

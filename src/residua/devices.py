@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -39,6 +40,21 @@ def select_device(name: str) -> torch.device:
             f"device: {name!r} is not available; available devices: {', '.join(available)}"
         )
     return torch.device(name)
+
+
+def fastest_precision(device: torch.device) -> Literal["bfloat16", "float32"]:
+    """bfloat16 where the device has instructions that multiply in it, else float32.
+
+    These are AVX512-BF16 and AMX-BF16 of x86 processors, BF16 of ARM processors, and tensor cores
+    of GPUs from compute capability 8.0 on. Without them bfloat16 is emulated, and slower.
+    """
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            supported = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        supported = any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "bfloat16" if supported else "float32"
 
 
 def keep_freed_memory() -> None:

@@ -19,6 +19,7 @@ from residua.cli.app import WAIT_SETTINGS, app
 from residua.cli.console import stop_requests
 from residua.cli.output import Output
 from residua.recipes.recipe import Recipe
+from residua.runs.run import Run
 
 SMALL = [
     "--epochs", "2", "--data.train", "200", "--data.test", "100", "--device", "cpu",
@@ -354,3 +355,58 @@ def test_warning_is_one_plain_line() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "residua: warning: a [31mb c\n")
+
+
+def test_test_set_is_evaluated_on_purpose_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A training with a holdout leaves it out; `evaluate` adds it to report and compare."""
+    run = str(tmp_path / "run")
+    main(["train", "quickstart", *SMALL, "--epochs", "1", "--data.holdout", "40", "--dir", run])
+    assert f"To do it: residua evaluate {run}" in capsys.readouterr().out
+    for when in ("before", "after"):
+        main(["report", run])
+        main(["compare", run, "--output", str(tmp_path / when)])
+        report = (tmp_path / "run/report/report.md").read_text()
+        log = (tmp_path / "run/report/training-log.md").read_text()
+        comparison = (tmp_path / when / "compare.md").read_text()
+        measured = Run.open(Path(run)).result
+        assert measured is not None
+        accuracy = measured.last.test_accuracy
+        if when == "before":
+            assert accuracy is None
+            assert "The test set was not evaluated" in report
+            assert "| Test accuracy, last epoch | not evaluated |" in log
+            assert "Holdout accuracy, last epoch, %" in comparison
+            main(["evaluate", run, "--split", "holdout"])
+            main(["evaluate", run, "--tta", "mirror"])
+            assert Run.open(Path(run)).result == measured
+            main(["evaluate", run])
+        else:
+            assert accuracy is not None
+            assert f"| Test accuracy, last epoch | {accuracy:.2f} % |" in report
+            assert f"| Test accuracy, last epoch | {accuracy:.2f} % |" in log
+            assert "Test accuracy, last epoch, %" in comparison
+            assert "not evaluated" not in report + log + comparison
+    assert f"({accuracy:.2f} %)" in capsys.readouterr().out
+
+
+def test_finished_run_is_extended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(tmp_path / "run")
+    main(["train", "quickstart", *SMALL, "--epochs", "1", "--dir", run])
+    main(["resume", run])
+    assert "--epochs N` extends it" in capsys.readouterr().out
+    assert "planned for 1 epochs already" in fails(capsys, "resume", run, "--epochs", "1")
+    main(["resume", run, "--epochs", "2"])
+    out = capsys.readouterr().out
+    assert "Extended from 1 to 2 epochs" in out
+    assert "It rises again" in out
+    assert "EPOCH: 2/2" in out
+
+
+def test_time_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    words = ["train", "quickstart", *SMALL[2:], "--dir", str(run)]
+    assert "leave out --epochs" in fails(capsys, *words, "--epochs", "3", "--minutes", "1")
+    assert "one epoch takes about" in fails(capsys, *words, "--minutes", "0.02")
+    assert not run.exists()

@@ -16,7 +16,7 @@ from residua.cli.console import ProgressDisplay, SpeedColumn, epoch_lines, show,
 from residua.recipes.recipe import Recipe
 from residua.reports.kit.tables import Table as KitTable
 from residua.reports.kit.tables import terminal_table
-from residua.runs.records import EpochRecord, Result, TestFigures
+from residua.runs.records import EpochRecord, FinalFigures, Result
 from residua.runs.run import Run
 from residua.training.events import Event, Finished, RolledBack, Started, StepFinished, Stopped
 from residua.training.loop import train
@@ -116,7 +116,6 @@ def test_roll_back_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     ("changes", "text"),
     [
         ({}, "The best epoch was selected on the test set itself: its accuracy is optimistic."),
-        ({"selection_split": "holdout"}, "The best epoch was selected on the holdout."),
         ({"evaluations": 1}, "The test set was evaluated once, at the end."),
         ({"target_accuracy": 60.0, "target_epoch": 2}, "Target 60 %: reached in epoch 2."),
         ({"target_accuracy": 90.5}, "Target 90.5 %: not reached."),
@@ -126,19 +125,41 @@ def test_roll_back_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 def test_result_says_how_the_best_epoch_was_selected(
     changes: dict[str, Any], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    last = TestFigures(epoch=3, test_loss=1.0, test_accuracy=61.25, test_top5=88.0)
-    best = TestFigures(epoch=2, test_loss=1.1, test_accuracy=63.5, test_top5=89.0)
+    last = FinalFigures(epoch=3, test_loss=1.0, test_accuracy=61.25, test_top5=88.0)
+    best = FinalFigures(epoch=2, test_loss=1.1, test_accuracy=63.5, test_top5=89.0)
     fields = {"epochs": 3, "epochs_planned": 3, "selection_split": "test", "evaluations": 3}
-    show_result(Result(**fields | {"last": last, "best": best} | changes))
+    show_result(Result(**fields | {"last": last, "best": best} | changes), Path("run"))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "last epoch 3 61.25 % 88.00 % 1.0000" in lines
     assert "best epoch 2 63.50 % 89.00 % 1.1000" in lines
     assert any(text in line for line in lines)
 
 
+def test_result_with_a_holdout_says_that_the_test_set_was_not_evaluated(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    last = FinalFigures(epoch=3, holdout_loss=1.0, holdout_accuracy=61.25, holdout_top5=88.0)
+    fields = {"epochs": 3, "epochs_planned": 3, "selection_split": "holdout", "evaluations": 3}
+    arithmetic = {"flops": 9e11, "train_seconds": 30.0}
+    show_result(Result(**fields | {"last": last, "best": last} | arithmetic), Path("my run"))
+    out = capsys.readouterr().out
+    assert "holdout accuracy" in out
+    assert "test accuracy" not in out
+    assert "The best epoch was selected on the holdout." in out
+    assert "The test set was not evaluated. To do it: residua evaluate 'my run'" in out
+    assert "Training computed 900 GFLOP in 30.0 s: 30 GFLOP/s." in out
+
+
+def test_epoch_lines_have_the_sustained_arithmetic() -> None:
+    record = RECORD.replace(flops=3e12, seconds=20.0)
+    assert epoch_lines(record, 9, False).splitlines()[0].endswith(" images/s  150 GFLOP/s")
+    assert "FLOP" not in epoch_lines(RECORD, 9, False)
+
+
 @pytest.mark.parametrize(("steps", "seconds"), [(391, 88.3), (1563, 3688.0), (20_000, 36_000.0)])
 def test_epoch_lines_fit_into_80_columns(steps: int, seconds: float) -> None:
     changes = {"target_reached": True, "steps": steps, "seconds": seconds, "last_loss": 10.8}
+    changes |= {"flops": 1e17}
     record = EpochRecord.model_validate(dict(RECORD) | changes)
     lines = [Text.from_markup(line) for line in epoch_lines(record, 1000, True, 80).splitlines()]
     assert max(map(len, lines)) <= 80
@@ -242,9 +263,9 @@ def test_result_and_summary_fit_the_terminal(width: int, monkeypatch: pytest.Mon
     )
     monkeypatch.setattr(console_module, "console", terminal)
     figures = {"test_loss": 1.0, "test_accuracy": 61.25, "test_top5": 88.0}
-    last, best = TestFigures(epoch=3, **figures), TestFigures(epoch=2, **figures)
+    last, best = FinalFigures(epoch=3, **figures), FinalFigures(epoch=2, **figures)
     fields = {"epochs": 3, "epochs_planned": 3, "selection_split": "test", "evaluations": 1}
-    show_result(Result(**fields | {"last": last, "best": best}))
+    show_result(Result(**fields | {"last": last, "best": best}), Path("run"))
     lines = file.getvalue().splitlines()
     if width < 60:
         assert lines[:3] == ["last epoch", "  epoch: 3", "  test accuracy: 61.25 %"]

@@ -47,6 +47,7 @@ TINY = {
     "epochs": 2,
     "batch_size": 10,
     "device": "cpu",
+    "precision": "float32",
 }
 RECORD = EpochRecord(
     epoch=1, step=4, train_loss=4.0, train_accuracy=10.0, lr=0.1, grad_norm=1.0, seconds=2.0,
@@ -163,8 +164,10 @@ def log(content: bytes) -> None:
 
 def json_files(content: bytes) -> None:
     """The other JSON files of a run."""
-    for name in ("recipe", "environment", "data", "result"):
-        with replaced(run().path / f"{name}.json", content), suppress(UserError):
+    (run().path / "evaluations").mkdir(exist_ok=True)
+    for name in ("recipe", "environment", "data", "init", "result", "evaluations"):
+        file = "evaluations/test.json" if name == "evaluations" else f"{name}.json"
+        with replaced(run().path / file, content), suppress(UserError):
             getattr(run(), name)
 
 

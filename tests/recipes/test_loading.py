@@ -101,7 +101,7 @@ MISTAKES = [
     (["--augmentation.1.p", "1.1"], "augmentation.1.p: must be between 0 and 1 (got 1.1)"),
     (["--architecture.depths", "[1]"], "architecture: depths, widths and strides need"),
     (["--architecture.block.kind", "basics"], "'basic', 'preact', 'bottleneck'"),
-    (["--precision", "int8"], "precision: input should be 'float32', 'bfloat16' or 'float16'"),
+    (["--precision", "int8"], "precision: input should be 'auto', 'float32', 'bfloat16' or"),
     (["--target-accuracy", "120"], "target_accuracy: input should be less than or equal to 100"),
     (["--image-size", "4"], "image_size must be between 8 and 512"),
     (["--weight-average.kind", "mean"], "'ema', 'swa'"),

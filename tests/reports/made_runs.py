@@ -8,7 +8,7 @@ from residua.recipes.recipe import Recipe
 from residua.reports.run_data import RunData
 from residua.runs import artifacts
 from residua.runs.artifacts import Predictions, Samples
-from residua.runs.records import EpochRecord, Result, TestFigures
+from residua.runs.records import EpochRecord, FinalFigures, Result
 from residua.runs.run import Run
 
 RECIPE = Recipe(
@@ -87,7 +87,7 @@ def finish(run, last=60.12, best=63.45, split="test", **changes):
 
     def figures(epoch, accuracy):
         top5 = min(100.0, accuracy + 20)
-        return TestFigures(epoch=epoch, test_loss=1.0, test_accuracy=accuracy, test_top5=top5)
+        return FinalFigures(epoch=epoch, test_loss=1.0, test_accuracy=accuracy, test_top5=top5)
 
     result = Result(
         epochs=len(run.log),

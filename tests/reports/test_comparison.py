@@ -9,7 +9,7 @@ from residua.errors import UserError
 from residua.reports.comparison import compare_runs, write_comparison
 from residua.reports.comparison.curves import mean_series
 from residua.reports.comparison.groups import differing_fields, group_runs
-from residua.reports.comparison.tables import LAST_ACCURACY
+from residua.reports.comparison.tables import accuracy_measures
 from residua.reports.run_data import RunData
 
 WIDE = RECIPE.replace(name="wide", batch_size=64)
@@ -52,13 +52,13 @@ def test_runs_that_differ_in_seed_and_name_form_a_group(tmp_path, tiny_runs, wid
     renamed = made(tmp_path / "more", RECIPE.replace(name="renamed"), 60.3, seed=3)
     groups = groups_of([*tiny_runs, *wide_runs, renamed])
     assert [(group.label, len(group.runs)) for group in groups] == [("tiny", 4), ("wide", 3)]
-    assert LAST_ACCURACY.values(groups[0]) == pytest.approx([60.0, 60.1, 60.2, 60.3])
+    assert accuracy_measures(groups)[0].values(groups[0]) == pytest.approx([60.0, 60.1, 60.2, 60.3])
 
 
 def test_repeated_seeds_count_once(tmp_path, tiny_runs):
     runs = [*tiny_runs, made(tmp_path / "again", RECIPE, 70.0, seed=1)]
     (group,) = groups_of(runs)
-    assert LAST_ACCURACY.values(group) == pytest.approx([60.0, 60.1, 60.2])
+    assert accuracy_measures([group])[0].values(group) == pytest.approx([60.0, 60.1, 60.2])
     assert len(group.repeated) == 1
     assert any("no independent evidence" in note for note in compare_runs(runs).notes)
 

@@ -11,6 +11,7 @@ from equal_runs import assert_equal_runs, log_without_measurements
 from feature_sets import FEATURE_SETS
 
 from residua import UserError, fit
+from residua.data import Split
 from residua.inference.evaluation import never_stop
 from residua.recipes.recipe import Recipe
 from residua.runs.artifacts import load_predictions, load_samples
@@ -219,11 +220,25 @@ def test_last_n_and_best_checkpoints_are_kept(tiny: Tiny, tmp_path: Path) -> Non
     assert len(Checkpoint.load(run.best_checkpoint).metadata.history) == result.best.epoch
 
 
-def test_holdout_selects_the_best_epoch_and_the_test_set_is_evaluated_once(
-    tiny: Tiny, tmp_path: Path
+def test_holdout_selects_the_best_epoch_and_the_test_set_is_not_evaluated(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    evaluated = set()
+
+    def evaluate(session: TrainingSession, state: TrainingState, split: Split, *args: Any) -> Any:
+        evaluated.add(split)
+        return evaluation(session, state, split, *args)
+
+    evaluation = TrainingSession.evaluate
+    monkeypatch.setattr(TrainingSession, "evaluate", evaluate)
     result = finish(tiny(data__holdout=50, epochs=4), tmp_path / "run")
-    log = Run.open(tmp_path / "run").log
+    run = Run.open(tmp_path / "run")
+    log, predictions = run.log, load_predictions(run)
+    assert {len(split) for split in evaluated} == {50}
+    assert predictions is not None
+    assert (predictions.split, len(predictions.labels)) == ("holdout", 50)
+    assert (result.last.test_accuracy, result.best.test_accuracy) == (None, None)
+    assert result.last.holdout_accuracy == log[-1].holdout_accuracy
     assert all(record.test_accuracy is None for record in log)
     held = [record.holdout_accuracy for record in log]
     assert result.selection_split == "holdout"

@@ -1,9 +1,11 @@
 """The terminal: progress of a training, summaries, downloads."""
 
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Self, cast
 
@@ -27,10 +29,11 @@ from residua.cli.output import Output, printable
 from residua.models import architecture_errors, summarize
 from residua.recipes.recipe import Recipe
 from residua.runs import log_lines
-from residua.runs.records import EpochRecord, Result
+from residua.runs.records import EpochRecord, InitRecord, Result
 from residua.training.events import (
     EpochFinished,
     Event,
+    Extended,
     Finished,
     Observer,
     RolledBack,
@@ -42,6 +45,7 @@ from residua.training.events import (
 from residua.training.metrics import EpochMetrics
 
 if TYPE_CHECKING:
+    from residua.training.time_budget import TimePlan
     from residua.training.timing import TrainingEstimate
 
 REFRESH_INTERVAL = 0.25
@@ -129,6 +133,8 @@ class ProgressDisplay:
     def __call__(self, event: Event) -> None:
         """Show an event of a training."""
         match event:
+            case Extended():
+                console.print(extension_lines(event), markup=False)
             case Started():
                 self._start(event)
             case StepFinished(step, metrics):
@@ -186,11 +192,15 @@ class ProgressDisplay:
         self._epochs, self._steps_per_epoch = event.recipe.epochs, event.steps_per_epoch
         self._progress.update(self._task, total=event.steps_per_epoch)
         action = f"continues at step {event.step:,}" if event.step else "starts"
+        precision = event.recipe.precision
+        device = event.device if precision == "float32" else f"{event.device} in {precision}"
         console.print(
             f"[bold]{event.recipe.name}[/] {action}: {event.recipe.epochs} epochs of "
-            f"{event.train_images:,} images on {event.device}, "
+            f"{event.train_images:,} images on {device}, "
             f"in {escape(printable(str(event.run.path)))}"
         )
+        if event.step == 0 and (init := event.run.init) is not None:
+            console.print(init_line(init), markup=False)
 
     def _refresh(self, step: int, metrics: EpochMetrics) -> None:
         epoch, index = divmod(step - 1, self._steps_per_epoch)
@@ -233,6 +243,32 @@ def show(
     return last
 
 
+def init_line(init: InitRecord) -> str:
+    """Describe the trained network that a training starts from."""
+    head = "a new head for other classes" if init.new_head else "its head too"
+    whose = "its own channel statistics" if init.source_normalization else "those of these images"
+    return (
+        f"Weights of {init.recipe}, epoch {init.epoch}, from {printable(init.source)}: {head}; "
+        f"normalization by {whose}."
+    )
+
+
+def extension_lines(event: Extended) -> str:
+    """Describe what an extension does to the schedules."""
+    lines = [
+        f"Extended from {event.epochs_before} to {event.epochs} epochs, after step "
+        f"{event.step:,}: schedules are from here on those of a training of {event.epochs} epochs, "
+        f"so the learning rate goes from {event.lr_before:.3g} to {event.lr:.3g}."
+    ]
+    if event.lr > event.lr_before:
+        lines.append(
+            "It rises again, so accuracy can fall at first. To continue with small rates instead, "
+            "train a new run from this one: residua train RUN/recipe.json --init RUN "
+            "--optimizer.lr SMALL"
+        )
+    return "\n".join(lines)
+
+
 def partial_epoch_line(step: int, steps_per_epoch: int, metrics: EpochMetrics) -> str:
     """Describe an epoch in which a training was stopped."""
     epoch, index = divmod(step, steps_per_epoch)
@@ -251,9 +287,11 @@ def epoch_lines(record: EpochRecord, epochs: int, best: bool, width: int | None 
         best: whether the epoch is the best so far.
         width: the columns of the terminal, which shorten the lines; None: as published.
     """
+    flops = record.flops_per_second
+    arithmetic = "" if flops is None else f"  {flops / 1e9:,.3g} GFLOP/s"
     lines = [
         f"[bold]EPOCH: {record.epoch}/{epochs}[/]  lr {record.lr:.3g}  "
-        f"{record.images_per_second:,.0f} images/s",
+        f"{record.images_per_second:,.0f} images/s{arithmetic}",
         escape(_fitted_bar_line(log_lines.bar_line(record), width)),
     ]
     evaluation = log_lines.evaluation_line(record)
@@ -279,33 +317,69 @@ def _fitted_bar_line(line: str, width: int | None) -> str:
     return line
 
 
-def show_result(result: Result) -> None:
-    """Print the figures of a finished training."""
+def show_result(result: Result, path: Path) -> None:
+    """Print the figures of a finished training.
+
+    Args:
+        result: the figures.
+        path: of the run.
+    """
+    from residua.reports.kit.formatting import duration, scaled
+
+    split = result.selection_split
     rows = [
         (
             f"{name} epoch",
             str(figures.epoch),
-            f"{figures.test_accuracy:.2f} %",
-            f"{figures.test_top5:.2f} %",
-            f"{figures.test_loss:.4f}",
+            f"{metrics.accuracy:.2f} %",
+            f"{metrics.top5:.2f} %",
+            f"{metrics.loss:.4f}",
         )
         for name, figures in (("last", result.last), ("best", result.best))
+        if (metrics := figures.metrics(split)) is not None
     ]
-    _print_table(("", "epoch", "test accuracy", "top-5", "test loss"), rows)
+    _print_table(("", "epoch", f"{split} accuracy", "top-5", f"{split} loss"), rows)
     if result.evaluations == 1:
-        console.print(f"The {result.selection_split} set was evaluated once, at the end.")
-    elif result.selection_split == "test":
+        console.print(f"The {split} set was evaluated once, at the end.")
+    elif split == "test":
         console.print(
             "The best epoch was selected on the test set itself: its accuracy is optimistic."
         )
     else:
         console.print("The best epoch was selected on the holdout.")
+    if result.last.test_accuracy is None:
+        quoted = printable(shlex.quote(str(path)))
+        console.print(
+            f"The test set was not evaluated. To do it: residua evaluate {quoted}", markup=False
+        )
     if result.tta != "none":
         console.print(f"Logits are averaged over {TTA_DESCRIPTIONS[result.tta]}.")
     if result.target_accuracy is not None:
         epoch = result.target_epoch
         outcome = f"reached in epoch {epoch}" if epoch else "not reached"
         console.print(f"Target {result.target_accuracy:g} %: {outcome}.")
+    if result.flops and result.train_seconds:
+        console.print(
+            f"Training computed {scaled(result.flops)}FLOP in {duration(result.train_seconds)}: "
+            f"{scaled(result.flops / result.train_seconds)}FLOP/s."
+        )
+
+
+def show_plan(plan: "TimePlan", usual_epochs: int) -> None:
+    """Print how many epochs a training gets in a budget of time.
+
+    Args:
+        plan: the training.
+        usual_epochs: what its recipe says.
+    """
+    estimate, epochs = plan.estimate, plan.recipe.epochs
+    words = "epoch" if epochs == 1 else "epochs"
+    console.print(
+        f"{epochs} {words} in about {estimate.total_seconds / 60:.1f} minutes, "
+        f"{estimate.evaluation_seconds / 60:.1f} of them evaluation, at "
+        f"{estimate.images_per_second:,.0f} images/s as measured now. The recipe says "
+        f"{usual_epochs}: its schedules are stretched by {epochs / usual_epochs:.3g}."
+    )
 
 
 def show_summary(recipe: Recipe, classes: int) -> None:

@@ -16,7 +16,10 @@ def evaluate(
     tta: Literal["none", "mirror", "mirror_translate"] | None = None,
     device: str | None = None,
 ) -> None:
-    """Evaluate a run's network on a split of its data.
+    """Evaluate a run's network on a split of its data, and keep the figures in the run.
+
+    A training with a holdout does not look at the test set: this does, once everything is chosen.
+    The run's report, `result` and `residua compare` then have the figures.
 
     Parameters
     ----------
@@ -33,13 +36,25 @@ def evaluate(
         Where to evaluate; left out: as the recipe says.
     """
     from residua.inference import classifier
+    from residua.runs.records import StoredEvaluation, ViewFigures
     from residua.runs.run import Run
 
-    model = classifier.load(run, checkpoint, device or Run.open(run).recipe.device)
-    evaluation = classifier.evaluate(model, split=split, tta=tta)
+    opened = Run.open(run)
+    model = classifier.load(opened, checkpoint, device or opened.recipe.device)
+    images = classifier.load_split(model, split)
+    evaluation = model.evaluate(images, tta)
     print(
         f"{split} set, {checkpoint} epoch ({model.info.epoch}), tta {tta or model.info.tta}: "
         f"average loss {evaluation.loss:.4f}, "
         f"accuracy {evaluation.correct}/{len(evaluation.predicted)} "
         f"({evaluation.accuracy:.2f} %), top-5 {evaluation.top5:.2f} %"
+    )
+    opened.save_evaluation(
+        split if checkpoint == "best" else f"{split}-{checkpoint}",
+        StoredEvaluation(
+            images=split,
+            epoch=model.info.epoch,
+            data_sha256=images.checksum,
+            views={tta or model.info.tta: ViewFigures.model_validate(dict(evaluation.metrics))},
+        ),
     )

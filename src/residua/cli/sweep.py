@@ -17,7 +17,7 @@ from residua.cli.app import Overrides, app
 from residua.cli.output import printable
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from residua.runs.sweep import Sweep, SweepDirectory, Trial
 
@@ -274,14 +274,15 @@ def _live(directory: "SweepDirectory") -> Iterator[Callable[[], None]]:
     print_ended()
 
 
-def _progress_table(sweep: "Sweep", trials: "list[Trial]") -> "Table":
+def _progress_table(sweep: "Sweep", trials: "list[Trial]") -> "Group":
     """The running trials and the best of the others."""
+    from rich.console import Group
+
     from residua.reports.kit.tables import terminal_table
     from residua.reports.sweep import ranked, trials_table
 
     running = [trial for trial in trials if trial.state == "running"]
     others = [trial for trial in ranked(trials) if trial.state != "running"]
     table = terminal_table(trials_table(sweep, [*running, *others][:MAX_ROWS]))
-    ended = sum(trial.state != "running" for trial in trials)
-    table.caption = f"{ended} of {sweep.num_trials} trials ended, {len(running)} running"
-    return table
+    ended = len(trials) - len(running)
+    return Group(table, f"{ended} of {sweep.num_trials} trials ended, {len(running)} running")

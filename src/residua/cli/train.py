@@ -13,8 +13,10 @@ from cyclopts import Parameter, validators
 
 from residua.cli.app import Overrides, WholeNumber, app
 from residua.cli.output import printable
+from residua.errors import UserError
 
 if TYPE_CHECKING:
+    from residua.recipes.recipe import Recipe
     from residua.schedules import TrainingProgress
     from residua.training.events import Event
     from residua.training.loop import StopCondition
@@ -33,6 +35,7 @@ def train(
     *overrides: Overrides,
     directory: Annotated[Path | None, Parameter(name="--dir")] = None,
     until_epoch: UntilEpoch = None,
+    minutes: Annotated[float | None, Parameter(validator=validators.Number(gt=0, lt=1e7))] = None,
 ) -> None:
     """Train a network by a recipe.
 
@@ -47,6 +50,10 @@ def train(
 
         residua train my-recipe.yaml --data.limit 2000 --device cuda
 
+        residua train pocket --minutes 5
+
+        residua train pocket --init runs/other --data.kind folder --data.path pictures
+
     report/report.html in the run's directory can be opened during the training: it is updated
     after epochs, and the open page reloads itself.
 
@@ -59,13 +66,23 @@ def train(
         number behind it where there is one already.
     until_epoch
         Save and stop after this epoch; `residua resume` continues.
+    minutes
+        A budget of time instead of --epochs: measure the speed here, and train as many epochs as
+        fit, evaluations included. Schedules are stretched to them, and the run keeps the number.
     """
     from datetime import datetime
 
-    from residua.recipes.loading import resolve
+    from residua.recipes.loading import parse_overrides, resolve
+    from residua.runs.run import check_available
     from residua.training import loop
 
     resolved = resolve(recipe, overrides)
+    if minutes is not None:
+        if any(path == "epochs" for path, _ in parse_overrides(overrides)):
+            raise UserError("--minutes chooses the number of epochs: leave out --epochs")
+        if directory is not None:
+            check_available(directory)
+        resolved = _fitted(resolved, minutes)
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
     if directory is not None:
         path = directory
@@ -73,6 +90,16 @@ def train(
         return
     with _new_directory(Path("runs"), f"{resolved.name}-{now}") as path:
         _run(lambda should_stop: loop.train(resolved, path, should_stop), path, until_epoch)
+
+
+def _fitted(recipe: "Recipe", minutes: float) -> "Recipe":
+    """The recipe with as many epochs as fit into the budget; prints the plan."""
+    from residua.cli.console import show_plan
+    from residua.training.time_budget import fit_to_time
+
+    plan = fit_to_time(recipe, 60 * minutes)
+    show_plan(plan, recipe.epochs)
+    return plan.recipe
 
 
 @contextmanager
@@ -93,7 +120,13 @@ def _new_directory(parent: Path, name: str) -> Iterator[Path]:
 
 
 @app.command
-def resume(run: Path, /, *, until_epoch: UntilEpoch = None) -> None:
+def resume(
+    run: Path,
+    /,
+    *,
+    until_epoch: UntilEpoch = None,
+    epochs: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=10**6))] = None,
+) -> None:
     """Continue a stopped or killed training exactly where it was saved.
 
     Parameters
@@ -102,17 +135,22 @@ def resume(run: Path, /, *, until_epoch: UntilEpoch = None) -> None:
         The directory of the run.
     until_epoch
         Save and stop after this epoch.
+    epochs
+        Extend the training, also a finished one, to this number of epochs in all. Its further
+        schedules are those of a training of this length; what that does to the learning rate is
+        printed.
     """
     from residua.runs.run import Run
     from residua.training import loop
 
-    if Run.open(run).result is not None:
+    if epochs is None and Run.open(run).result is not None:
         quoted = printable(shlex.quote(str(run)))
         print(
-            f"{printable(str(run))} is finished. `residua report {quoted}` writes its report again."
+            f"{printable(str(run))} is finished. `residua report {quoted}` writes its report "
+            f"again; `residua resume {quoted} --epochs N` extends it."
         )
         return
-    _run(lambda should_stop: loop.resume(run, should_stop), run, until_epoch)
+    _run(lambda should_stop: loop.resume(run, should_stop, epochs), run, until_epoch)
 
 
 def _run(
@@ -137,7 +175,7 @@ def _run(
     with stop_requests() as signals:
         end = show(start(should_stop), LiveReport(), progress_file, display=display)
     if isinstance(end, Finished):
-        show_result(end.result)
+        show_result(end.result, path)
     else:
         quoted = printable(shlex.quote(str(path)))
         console.print(

@@ -200,8 +200,22 @@ def evaluate(
     classifier = model if isinstance(model, Classifier) else load(model, which, device)
     if isinstance(data, Split):
         return classifier.evaluate(data, tta)
-    dataset = classifier.recipe.data if data is None else data
-    images = getattr(dataset.load(classifier.recipe.seed), split)
+    return classifier.evaluate(load_split(classifier, split, data), tta)
+
+
+def load_split(model: Classifier, split: SplitName, data: Data | None = None) -> Split:
+    """Load the images of a split.
+
+    Args:
+        model: whose recipe has the data set, and the seed that splits it.
+        split: which one.
+        data: another data set.
+
+    Raises:
+        UserError: missing or damaged data, no such split.
+    """
+    dataset = model.recipe.data if data is None else data
+    images: Split | None = getattr(dataset.load(model.recipe.seed), split)
     if images is None:
         raise UserError("there is no holdout: the recipe's data.holdout is 0")
-    return classifier.evaluate(images, tta)
+    return images

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from residua.config import Config
-from residua.optim.base import disable_fused_step_skipping
+from residua.optim.base import disable_fused_step_skipping, lr_scales
 from residua.optim.sgd import SGD
 from residua.schedules import Fraction, NonNegative, TrainingProgress, value_at
 
@@ -38,24 +38,35 @@ class Muon(Config):
     aux: SGD = SGD(nesterov=True)
     """The optimiser of normalization, biases and linear layers."""
 
-    def build(self, network: nn.Module) -> torch.optim.Optimizer:
-        """Build an optimiser of the trainable parameters, with the schedules' values at step 0."""
+    def build(self, network: nn.Module, body_lr_scale: float = 1.0) -> torch.optim.Optimizer:
+        """Build an optimiser of the trainable parameters, with the schedules' values at step 0.
+
+        Args:
+            network: whose parameters.
+            body_lr_scale: the factor of the learning rates of all but the final linear layer.
+        """
         parameters = [weight for weight in network.parameters() if weight.requires_grad]
+        others = (weight for weight in parameters if weight.ndim != 4)
         optimizer = MuonWithAuxSGD(
             [weight for weight in parameters if weight.ndim == 4],
+            body_lr_scale,
             self.ns_steps,
             self.normalize_weights,
-            self.aux.param_groups(weight for weight in parameters if weight.ndim != 4),
+            self.aux.param_groups(others, lr_scales(network, body_lr_scale)),
             self.aux.nesterov,
         )
         self.set_progress(optimizer, TrainingProgress(0, 1, 1))
         return optimizer
 
+    def lr_at(self, progress: TrainingProgress) -> float:
+        """The learning rate of the filters at this progress, where it is not scaled."""
+        return value_at(self.lr, progress) * progress.lr_scale
+
     def set_progress(self, optimizer: torch.optim.Optimizer, progress: TrainingProgress) -> None:
         """Take the values of the schedules at this progress."""
         self.aux.set_progress(optimizer, progress)
         filters = optimizer.param_groups[0]
-        filters["lr"] = value_at(self.lr, progress) * progress.lr_scale
+        filters["lr"] = self.lr_at(progress) * filters["lr_scale"]
         filters["momentum"] = value_at(self.momentum, progress)
         filters["weight_decay"] = value_at(self.weight_decay, progress)
 
@@ -66,12 +77,14 @@ class MuonWithAuxSGD(torch.optim.SGD):
     def __init__(
         self,
         filters: Sequence[Tensor],
+        lr_scale: float,
         ns_steps: int,
         normalize_weights: bool,
         aux_groups: list[dict[str, Any]],
         nesterov: bool,
     ) -> None:
-        groups = [{"params": filters, "decays": False, "lr_scale": 1.0}, *aux_groups]
+        filter_group = {"params": filters, "decays": False, "lr_scale": lr_scale}
+        groups = [filter_group | {"decay_divisor": 1.0}, *aux_groups]
         super().__init__(groups, lr=0.1, momentum=0.9, nesterov=nesterov, fused=True)
         self.ns_steps, self.normalize_weights = ns_steps, normalize_weights
         disable_fused_step_skipping(self)

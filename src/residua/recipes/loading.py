@@ -24,6 +24,8 @@ OTHER_NAMES = {
     "learning_rate": "--optimizer.lr",
 }
 """What other programs call an option, and its name here."""
+SHORT_FORMS = {"init": "source"}
+"""Fields that take a text in place of a mapping, and which of its fields the text is."""
 
 
 NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
@@ -173,12 +175,18 @@ def parse_overrides(words: Sequence[str]) -> list[tuple[str, JsonTree]]:
 
 
 def apply_overrides(tree: JsonTree, pairs: Iterable[tuple[str, JsonTree]]) -> JsonTree:
-    """Set values at dotted paths. Each `kind` is set first, so the order does not matter.
+    """Set values at dotted paths. Each `kind`, and what a text stands for, is set first.
+
+    So the order does not matter.
 
     Raises:
         UserError: a path has an index beyond the end of a list.
     """
-    for path, value in sorted(pairs, key=lambda pair: not pair[0].endswith(".kind")):
+
+    def is_later(pair: tuple[str, JsonTree]) -> bool:
+        return not pair[0].endswith(".kind") and pair[0] not in SHORT_FORMS
+
+    for path, value in sorted(pairs, key=is_later):
         tree = _put(tree, path.split("."), value, path)
     return tree
 
@@ -194,6 +202,8 @@ def _put(tree: JsonTree, keys: list[str], value: JsonTree, path: str) -> JsonTre
         index = int(key)
         return [*tree[:index], _put(tree[index], rest, value, path), *tree[index + 1 :]]
     fields = tree if isinstance(tree, dict) else {}
+    if isinstance(tree, str) and (name := path.partition(".")[0]) in SHORT_FORMS:
+        fields = {SHORT_FORMS[name]: tree}
     if key == "kind" and not rest and fields.get("kind") != value:
         return {"kind": value}
     return {**fields, key: _put(fields.get(key), rest, value, path)}

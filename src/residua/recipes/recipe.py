@@ -11,6 +11,7 @@ from residua.data import ChannelStats, Cifar100, Data
 from residua.models import Architecture
 from residua.optim import SAM, SGD, SWA, CrossEntropy, Optimizer, WeightAverage
 from residua.recipes.divergence import OnDivergence, Stop
+from residua.recipes.init import InitField
 from residua.schedules import Scheduled, bounds
 
 CompileMode = Literal["reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune"]
@@ -29,6 +30,15 @@ class EarlyStopping(Config):
     """Evaluations up to this epoch are not counted."""
     min_delta: float = Field(default=0.0, ge=0)
     """The increase, in percentage points, that counts as an improvement."""
+
+
+class Extension(Config):
+    """A number of epochs that a training was planned for until it was extended."""
+
+    step: int = Field(ge=0)
+    """The optimiser steps taken when it was extended."""
+    epochs: PositiveInt
+    """The number of epochs that the schedules of these steps followed."""
 
 
 class Recipe(Config):
@@ -50,6 +60,8 @@ class Recipe(Config):
     """The side in pixels that training images are resized to; None: not resized."""
     architecture: Architecture = Architecture()
     """The network."""
+    init: InitField = None
+    """The trained network whose weights the training starts from; None: random weights."""
     loss: CrossEntropy = CrossEntropy()
     """The loss."""
     optimizer: Optimizer = SGD()
@@ -64,6 +76,8 @@ class Recipe(Config):
     """What happens when the loss is not finite."""
     epochs: PositiveInt = Field(default=100, le=1_000_000)
     """Passes over the training set."""
+    extensions: tuple[Extension, ...] = ()
+    """Where `residua resume --epochs` extended the training, and how long it was planned before."""
     batch_size: PositiveInt = 128
     """Images in each optimiser step."""
     gradient_accumulation: PositiveInt = 1
@@ -88,9 +102,11 @@ class Recipe(Config):
     """When to stop before the last epoch."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps ...; auto takes the fastest one available."""
-    precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
-    """Of convolutions and matrix products; weights stay in float32. float32 is not rounded to TF32
-    on GPUs, as torch does in convolutions by default; tf32 is, and equals float32 elsewhere."""
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
+    """Of convolutions and matrix products; weights stay in float32. auto: bfloat16 where the device
+    multiplies in it, else float32; a run keeps what was chosen when it started. float32 is not
+    rounded to TF32 on GPUs, as torch does in convolutions by default; tf32 is, and equals float32
+    elsewhere."""
     memory_format: Literal["channels_last", "contiguous"] = "channels_last"
     """The layout of images and filters in memory."""
     compile: bool | CompileMode = False
@@ -114,6 +130,10 @@ class Recipe(Config):
                 f"weight_average.start_epoch {average.start_epoch} is beyond the last epoch, "
                 f"{self.epochs}"
             )
+        plans = [*(extension.epochs for extension in self.extensions), self.epochs]
+        steps = [extension.step for extension in self.extensions]
+        if plans != sorted(set(plans)) or steps != sorted(steps):
+            raise ValueError("extensions need increasing steps, and epochs that increase to epochs")
         if self.gradient_accumulation > self.batch_size:
             raise ValueError("gradient_accumulation must not be larger than batch_size")
         if self.gradient_accumulation > 1 and self.compile in CUDA_GRAPH_MODES:

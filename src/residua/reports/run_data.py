@@ -7,7 +7,7 @@ from pathlib import Path
 
 from residua.recipes.recipe import Recipe
 from residua.runs.environment import RunEnvironment
-from residua.runs.records import DataFingerprint, EpochRecord, Metrics, Result
+from residua.runs.records import DataFingerprint, EpochRecord, InitRecord, Metrics, Result
 from residua.runs.run import Run
 
 
@@ -47,6 +47,8 @@ class RunData:
     """None while the run is unfinished."""
     environment: RunEnvironment = field(default_factory=RunEnvironment)
     fingerprint: DataFingerprint = field(default_factory=DataFingerprint)
+    init: InitRecord | None = None
+    """The trained network that the training started from."""
 
     @classmethod
     def read(cls, run: Run) -> "RunData":
@@ -56,7 +58,8 @@ class RunData:
             UserError: one of its files is damaged.
         """
         records = tuple(run.log)
-        return cls(run.path, run.recipe, records, run.result, run.environment, run.data)
+        environment, result = run.environment, run.result
+        return cls(run.path, run.recipe, records, result, environment, run.data, run.init)
 
     @cached_property
     def evaluated(self) -> tuple[EvaluatedEpoch, ...]:
@@ -108,6 +111,11 @@ class RunData:
         """While training; None before an epoch is finished."""
         images = sum(record.seconds * record.images_per_second for record in self.records)
         return images / max(self.train_seconds, 1e-9) if self.records else None
+
+    @property
+    def test_is_open(self) -> bool:
+        """Whether a finished run was never evaluated on the test set."""
+        return self.result is not None and self.result.last.test_accuracy is None
 
     @property
     def evaluated_images(self) -> int | None:

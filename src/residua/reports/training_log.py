@@ -17,6 +17,7 @@ from residua.reports.run_report.network import architecture_lines, model_statist
 from residua.reports.run_report.report import environment_block
 from residua.reports.run_report.summary import notes
 from residua.runs import log_lines
+from residua.runs.records import FinalFigures
 from residua.runs.run import Run, checkpoint_step
 
 
@@ -159,9 +160,9 @@ def _summary_table(run: RunData) -> Table:
         (f"Best {run.selection_split} accuracy", percent(best.accuracy if best else None)),
     ]
     if result is not None:
-        rows.append(("Test accuracy, last epoch", percent(result.last.test_accuracy)))
+        rows.append(("Test accuracy, last epoch", _test_accuracy(result.last)))
         if run.selection_split != "test":
-            rows.append(("Test accuracy, best epoch", percent(result.best.test_accuracy)))
+            rows.append(("Test accuracy, best epoch", _test_accuracy(result.best)))
     rows += [
         ("Accuracy margin", points(margin)),
         ("Epoch of best model", str(best.epoch) if best else MISSING),
@@ -170,6 +171,11 @@ def _summary_table(run: RunData) -> Table:
         ("Average time per epoch", duration(mean_seconds)),
     ]
     return Table(("Metric", "Value"), rows)
+
+
+def _test_accuracy(figures: FinalFigures) -> str:
+    accuracy = figures.test_accuracy
+    return "not evaluated" if accuracy is None else percent(accuracy)
 
 
 def _analysis_sections(run: RunData) -> Sequence[doc.Section]:

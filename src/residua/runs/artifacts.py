@@ -16,7 +16,8 @@ from residua.data.dataset import MAX_CLASSES
 from residua.data.split import Split
 from residua.errors import UserError
 from residua.models import ResidualNetwork
-from residua.runs.run import Run
+from residua.runs.records import SelectionSplit
+from residua.runs.run import PREDICTIONS, Run
 
 MAX_SAMPLES = 24
 MAX_MISTAKES = 24
@@ -44,7 +45,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The test set predictions of the last and of the best epoch's network."""
+    """The predictions of the last and of the best epoch's network on the selection split."""
 
     labels: Tensor
     """(N,) int64."""
@@ -59,8 +60,11 @@ class Predictions:
     images: Tensor
     """(M, 3, H, W) uint8: the images of the mistakes."""
     classes: tuple[str, ...]
+    split: SelectionSplit = "test"
 
     def __post_init__(self) -> None:
+        if self.split not in ("test", "holdout"):
+            raise ValueError(f"{self.split!r} is not a split")
         for indices in (self.labels, self.last, self.best):
             _check_indices(indices, len(self.classes), len(self.labels))
         _check_indices(self.mistakes, len(self.labels))
@@ -69,21 +73,30 @@ class Predictions:
             raise ValueError("each mistake needs a finite confidence")
 
     @classmethod
-    def of(cls, test: Split, last: Tensor, best: Tensor, confidence: Tensor) -> "Predictions":
+    def of(
+        cls,
+        split: Split,
+        last: Tensor,
+        best: Tensor,
+        confidence: Tensor,
+        name: SelectionSplit = "test",
+    ) -> "Predictions":
         """Select the most confident mistakes.
 
         Args:
-            test: the test set.
+            split: the selection split.
             last: (N,) int64, predicted by the last epoch's network.
             best: (N,) int64, predicted by the best epoch's network.
             confidence: (N,) float32, of the best epoch's predictions.
+            name: of the split.
         """
-        labels = test.labels.cpu()
+        labels = split.labels.cpu()
         wrong = (best != labels).nonzero().flatten()
         order = confidence[wrong].argsort(descending=True, stable=True)[:MAX_MISTAKES]
         mistakes = wrong[order]
-        images = test.images[mistakes.to(test.images.device)].cpu()
-        return cls(labels, last, best, mistakes, confidence[mistakes], images, test.classes)
+        images = split.images[mistakes.to(split.images.device)].cpu()
+        confidence = confidence[mistakes]
+        return cls(labels, last, best, mistakes, confidence, images, split.classes, name)
 
 
 def save_samples(run: Run, samples: Samples) -> None:
@@ -93,13 +106,16 @@ def save_samples(run: Run, samples: Samples) -> None:
         "augmented": samples.augmented,
         "labels": samples.labels,
     }
-    _write(run.artifact_dir / "samples.safetensors", tensors, samples.classes)
+    _write(run.artifact_dir / "samples.safetensors", tensors, classes=samples.classes)
 
 
 def save_predictions(run: Run, predictions: Predictions) -> None:
-    """Store the predictions of the test set."""
-    tensors = {name: value for name, value in vars(predictions).items() if name != "classes"}
-    _write(run.artifact_dir / "predictions.safetensors", tensors, predictions.classes)
+    """Store the predictions of the selection split."""
+    tensors = {
+        name: value for name, value in vars(predictions).items() if isinstance(value, Tensor)
+    }
+    path = run.artifact_dir / PREDICTIONS
+    _write(path, tensors, classes=predictions.classes, split=predictions.split)
 
 
 def save_filters(run: Run, epoch: int, network: ResidualNetwork) -> None:
@@ -124,7 +140,7 @@ def load_samples(run: Run) -> Samples | None:
 
 def load_predictions(run: Run) -> Predictions | None:
     """The stored predictions; None while the run is unfinished."""
-    return _read(run.artifact_dir / "predictions.safetensors", Predictions)
+    return _read(run.artifact_dir / PREDICTIONS, Predictions)
 
 
 def load_filters(run: Run) -> dict[int, Tensor]:
@@ -155,12 +171,21 @@ def _check_indices(indices: Tensor, end: int, count: int | None = None) -> None:
         raise ValueError(f"{indices.dtype} {tuple(indices.shape)} are not indices below {end}")
 
 
-def _write(path: Path, tensors: dict[str, Tensor], classes: tuple[str, ...] = ()) -> None:
+def _write(
+    path: Path,
+    tensors: dict[str, Tensor],
+    classes: tuple[str, ...] = (),
+    split: SelectionSplit = "test",
+) -> None:
     on_cpu = {
         name: value.cpu().clone(memory_format=torch.contiguous_format)
         for name, value in tensors.items()
     }
-    files.write_atomic(path, save(on_cpu, {"classes": json.dumps(classes)}))
+    # One entry: several have no order, and the bytes of two equal files would differ.
+    metadata = {"classes": json.dumps(classes)}
+    if split != "test":
+        metadata = {"description": json.dumps({"classes": classes, "split": split})}
+    files.write_atomic(path, save(on_cpu, metadata))
 
 
 Kind = TypeVar("Kind")
@@ -171,9 +196,13 @@ def _read(path: Path, kind: Callable[..., Kind]) -> Kind | None:
         return None
     try:
         tensors, metadata = files.read_safetensors(path, MAX_BYTES)
-        classes = files.check_tree_size(json.loads(metadata["classes"]))
+        if "description" in metadata:
+            description = dict(files.check_tree_size(json.loads(metadata["description"])))
+        else:
+            description = {"classes": files.check_tree_size(json.loads(metadata["classes"]))}
+        classes = description.pop("classes")
         if not all(isinstance(name, str) for name in classes) or len(classes) > MAX_CLASSES:
             raise ValueError(f"classes must be at most {MAX_CLASSES:,} names")
-        return kind(**tensors, classes=tuple(classes))
+        return kind(**tensors, classes=tuple(classes), **description)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error}") from None

@@ -91,14 +91,19 @@ def save_model(run: Run, network: ResidualNetwork, info: ModelInfo, which: Which
     run.write_json(description.name, sign_model(info, tensors))
 
 
-def update_model(run: Run, test: Metrics, is_last: bool) -> None:
-    """Add to the best epoch's model.json what the end of the training shows.
+def update_model(run: Run, metrics: dict[SplitName, Metrics], is_last: bool) -> None:
+    """Set in the best epoch's model.json what the end of the training shows.
+
+    Args:
+        run: the run.
+        metrics: figures that are added to those that are there.
+        is_last: whether the training ends with this epoch.
 
     Raises:
         UserError: there is no model, or it is damaged.
     """
     network, info = load_model(run.path)
-    info = info.replace(metrics=info.metrics | {"test": test}, is_last=is_last)
+    info = info.replace(metrics=info.metrics | metrics, is_last=is_last)
     run.write_json("model.json", sign_model(info, network.state_dict()))
 
 

@@ -4,7 +4,7 @@ A run may come from a stranger, so every number has a range and later records mu
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -82,6 +82,8 @@ class EpochRecord(JsonFile):
     seconds: Seconds
     """Of training, evaluation apart."""
     images_per_second: Seconds
+    flops: NonNegative | None = None
+    """Floating-point operations of the epoch's forward and backward passes."""
     test_loss: Finite | None = None
     test_accuracy: Percent | None = None
     test_top5: Percent | None = None
@@ -105,6 +107,11 @@ class EpochRecord(JsonFile):
             if any(value is None for value in values) and any(v is not None for v in values):
                 raise ValueError("an evaluation has loss, accuracy and top-5")
         return self
+
+    @property
+    def flops_per_second(self) -> float | None:
+        """Sustained while training; None where the operations are unknown."""
+        return None if self.flops is None else self.flops / max(self.seconds, 1e-9)
 
     @property
     def evaluated_split(self) -> SelectionSplit | None:
@@ -142,14 +149,52 @@ class EpochRecord(JsonFile):
         )
 
 
-class TestFigures(JsonFile):
-    """The test set figures of the last or of the best epoch."""
+class FinalFigures(JsonFile):
+    """The figures of the last or of the best epoch's network.
 
-    __test__ = False
+    Those of the selection split are measured when the training ends. With a holdout the test set is
+    only evaluated on purpose, by `residua evaluate`: its figures are in evaluations.json.
+    """
+
     epoch: Positive
-    test_loss: Finite
-    test_accuracy: Percent
-    test_top5: Percent
+    test_loss: Finite | None = None
+    test_accuracy: Percent | None = None
+    test_top5: Percent | None = None
+    holdout_loss: Finite | None = None
+    holdout_accuracy: Percent | None = None
+    holdout_top5: Percent | None = None
+
+    @model_validator(mode="after")
+    def _figures_are_complete(self) -> "FinalFigures":
+        if self.metrics("test") is None and self.metrics("holdout") is None:
+            raise ValueError("the figures of the test set or of the holdout are needed")
+        return self
+
+    @classmethod
+    def of(cls, epoch: int, split: SelectionSplit, metrics: Metrics) -> "FinalFigures":
+        """The figures of an epoch on one split."""
+        return cls.model_validate({"epoch": epoch, **_named_figures(split, metrics)})
+
+    def with_test(self, metrics: Metrics) -> "FinalFigures":
+        """These, and the figures of the test set."""
+        return self.replace(**_named_figures("test", metrics))
+
+    def accuracy(self, split: SelectionSplit) -> float | None:
+        """Top-1 on a split, in percent; None where it was not evaluated."""
+        return self.test_accuracy if split == "test" else self.holdout_accuracy
+
+    def metrics(self, split: SelectionSplit) -> Metrics | None:
+        """The figures on a split; None where it was not evaluated."""
+        values = {name: getattr(self, f"{split}_{name}") for name in ("loss", "accuracy", "top5")}
+        missing = [name for name, value in values.items() if value is None]
+        if missing and len(missing) < len(values):
+            raise ValueError("an evaluation has loss, accuracy and top-5")
+        return None if missing else Metrics(**values)
+
+
+def _named_figures(split: SelectionSplit, metrics: Metrics) -> dict[str, float]:
+    figures = {"loss": metrics.loss, "accuracy": metrics.accuracy, "top5": metrics.top5}
+    return {f"{split}_{name}": value for name, value in figures.items()}
 
 
 class Result(JsonFile):
@@ -169,13 +214,84 @@ class Result(JsonFile):
     """Changes of hardware, threads or torch on resumption, which can have changed bits."""
     lost_best_epoch: Count | None = None
     """The best epoch, where its checkpoint was damaged and the last epoch stands in for it."""
-    last: TestFigures
-    best: TestFigures
+    last: FinalFigures
+    best: FinalFigures
     target_accuracy: Percent | None = None
     target_epoch: Count | None = None
     """The first epoch that reached the target."""
     train_seconds: Seconds | None = None
     evaluation_seconds: Seconds | None = None
+    flops: NonNegative | None = None
+    """Floating-point operations of all epochs' forward and backward passes."""
+
+    def with_evaluations(self, evaluations: Iterable["StoredEvaluation"]) -> "Result":
+        """The result with the figures of the test set, where the training did not measure them.
+
+        Args:
+            evaluations: of the run's own test set; those of the epochs here, with the test-time
+                augmentation of the training, are taken.
+        """
+        by_epoch = {
+            each.epoch: each.views[self.tta]
+            for each in evaluations
+            if each.mode == "eval" and self.tta in each.views
+        }
+
+        def complete(figures: FinalFigures) -> FinalFigures:
+            measured = by_epoch.get(figures.epoch)
+            if measured is None or figures.metrics("test") is not None:
+                return figures
+            return figures.with_test(measured.metrics)
+
+        return self.replace(last=complete(self.last), best=complete(self.best))
+
+
+class ViewFigures(JsonFile):
+    """The figures of an evaluation; `residua evaluate` may store further ones."""
+
+    loss: Finite
+    accuracy: Percent
+    top5: Percent | None = None
+    """None where there are so few classes that it would always be 100."""
+    images: Count | None = None
+
+    @property
+    def metrics(self) -> Metrics:
+        """These as the figures of an evaluation."""
+        top5 = 100.0 if self.top5 is None else self.top5
+        return Metrics(loss=self.loss, accuracy=self.accuracy, top5=top5, images=self.images)
+
+
+class StoredEvaluation(JsonFile):
+    """What `residua evaluate` measured on a set of images: evaluations/NAME.json."""
+
+    images: str
+    """`train`, `holdout` or `test` of the recipe's data, or the name of another set."""
+    epoch: Positive
+    """Of the network."""
+    mode: Literal["eval", "train"] = "eval"
+    """`train` uses batch statistics and dropout."""
+    data_sha256: str = ""
+    """Of the images and labels."""
+    views: dict[TTA, ViewFigures]
+    """The figures by test-time augmentation."""
+
+
+class InitRecord(JsonFile):
+    """The trained network that a training started from: init.json."""
+
+    source: str
+    sha256: str = ""
+    """Of its weights."""
+    recipe: str = ""
+    """The name of its recipe."""
+    epoch: Positive
+    classes: Count
+    """How many it was trained on."""
+    new_head: bool
+    """Whether the final linear layer was initialised anew, for other classes."""
+    source_normalization: bool
+    """Whether images are normalized with the statistics that it was trained with."""
 
 
 class SplitFingerprint(JsonFile):

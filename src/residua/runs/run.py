@@ -19,14 +19,22 @@ from residua.runs.progress import RunProgress, RunState
 from residua.runs.records import (
     DataFingerprint,
     EpochRecord,
+    InitRecord,
     JsonFile,
     Result,
+    SplitFingerprint,
+    StoredEvaluation,
     check_monotonic,
     parse_json,
     read_json,
 )
 from residua.runs.results_csv import csv_row, header_row
 
+EVALUATIONS = "evaluations"
+CORRUPTIONS = "corruptions"
+"""The name of an evaluation on corrupted images, which has figures of another kind."""
+MAX_EVALUATIONS = 100
+PREDICTIONS = "predictions.safetensors"
 CHECKPOINT = re.compile(r"(step|stop)-(\d{8,15})\.safetensors")
 
 
@@ -126,8 +134,37 @@ class Run:
 
     @property
     def result(self) -> Result | None:
-        """The final figures; None while the run is unfinished."""
-        return read_json(Result, self.path / "result.json")
+        """The final figures; None while the run is unfinished.
+
+        Figures of the test set that were measured afterwards, on purpose, are part of them.
+        """
+        result = read_json(Result, self.path / "result.json")
+        if result is None or not (evaluations := self.evaluations):
+            return result
+        test = self.data.splits.get("test", SplitFingerprint(images=0))
+        own = (each for each in evaluations if each.data_sha256 == test.sha256)
+        return result.with_evaluations(each for each in own if each.images == "test")
+
+    @property
+    def evaluations(self) -> list[StoredEvaluation]:
+        """What `residua evaluate` measured, by name.
+
+        Raises:
+            UserError: a file is damaged.
+        """
+        paths = sorted((self.path / EVALUATIONS).glob("*.json"))[:MAX_EVALUATIONS]
+        found = (read_json(StoredEvaluation, path) for path in paths if path.stem != CORRUPTIONS)
+        return [evaluation for evaluation in found if evaluation is not None]
+
+    def save_evaluation(self, name: str, evaluation: StoredEvaluation) -> None:
+        """Store an evaluation; one of the same name is replaced."""
+        (self.path / EVALUATIONS).mkdir(exist_ok=True)
+        self.write_json(f"{EVALUATIONS}/{name}.json", evaluation)
+
+    @property
+    def init(self) -> InitRecord | None:
+        """The trained network that the training started from; None: random weights."""
+        return read_json(InitRecord, self.path / "init.json")
 
     @property
     def progress(self) -> RunProgress | None:
@@ -183,6 +220,16 @@ class Run:
     def write_recipe(self, recipe: Recipe) -> None:
         """Write recipe.json, which makes the directory a run."""
         files.write_atomic(self.path / "recipe.json", recipe.model_dump_json(indent=2) + "\n")
+
+    def reopen(self, recipe: Recipe) -> None:
+        """Make a run unfinished, with the recipe of a longer training.
+
+        recipe.json is written last: a run that was interrupted before it can be finished again.
+        """
+        results = ("result.json", "model-last.json", "model-last.safetensors")
+        for path in (*(self.path / name for name in results), self.artifact_dir / PREDICTIONS):
+            path.unlink(missing_ok=True)
+        self.write_recipe(recipe)
 
     def write_json(self, name: str, content: JsonFile) -> None:
         """Write a JSON file of the run, completely or not at all."""
@@ -253,7 +300,8 @@ def check_available(path: Path) -> None:
             not valid UTF-8.
     """
     _check_path(path)
-    incomplete = {"checkpoints", "artifacts", "report", "environment.json", "data.json", LOCK}
+    documents = {"environment.json", "data.json", "init.json"}
+    incomplete = {"checkpoints", "artifacts", "report", LOCK} | documents
     try:
         if (path / "recipe.json").exists():
             raise UserError(f"{path} is a run already: `residua resume {path}`, or another --dir")

@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from residua.devices import peak_memory
 from residua.inference.evaluation import Evaluation, StopCheck
@@ -14,6 +14,7 @@ from residua.runs.model_file import (
 )
 from residua.runs.records import EpochRecord, Metrics, SplitName
 from residua.runs.run import Run
+from residua.training.arithmetic import epoch_flops
 from residua.training.gradients import diagnose_gradients
 from residua.training.recovery import (
     check_evaluation_finite,
@@ -55,7 +56,7 @@ def finish_epoch(
     record = training_record(session, state, epoch)
     if record.gradient_warning is not None:
         warnings.warn(f"epoch {epoch}: {record.gradient_warning}", stacklevel=2)
-    if epoch % session.recipe.evaluate_every == 0 or state.step >= session.total_steps:
+    if epoch % session.recipe.evaluate_every == 0 or _was_planned_end(session, state.step):
         record = _evaluated(run, session, state, cache, record, check_stop)
     state.history.append(record.replace(memory_mib=peak_memory(session.device)))
     cache.keep(epoch, best_epoch(session, state))
@@ -74,9 +75,7 @@ def training_record(session: TrainingSession, state: TrainingState, epoch: int) 
     check_finite(state, epoch)
     check_weights_finite(state, epoch)
     taken = max(1, steps - state.skipped_steps)
-    # The last step's values: an optimiser that was restored in between does not have them.
-    last = replace(session.progress(state), step=state.step - 1)
-    session.recipe.optimizer.set_progress(state.optimizer, last)
+    last = session.progress(state, state.step - 1)
     trained = state.network.layer_groups()
     norms = {group: n / taken for group, n in totals.group_norms.items() if group in trained}
     all_skipped = state.skipped_steps >= steps
@@ -87,12 +86,13 @@ def training_record(session: TrainingSession, state: TrainingState, epoch: int) 
         train_accuracy=100 * totals.correct / totals.images,
         last_loss=totals.last_loss,
         steps=steps,
-        lr=state.optimizer.param_groups[0]["lr"],
+        lr=session.recipe.optimizer.lr_at(last),
         grad_norm=totals.grad_norm / taken,
         grad_norms=norms,
         gradient_warning=OVERFLOW_WARNING if all_skipped else diagnose_gradients(norms),
         seconds=state.seconds,
         images_per_second=totals.images / max(state.seconds, 1e-9),
+        flops=epoch_flops(session, state),
         rollbacks=state.rollbacks,
     )
 
@@ -119,6 +119,11 @@ def _evaluated(
     reached_before = any(earlier.target_reached for earlier in state.history)
     reached = target is not None and evaluation.accuracy >= target and not reached_before
     return record.with_evaluation(split, evaluation.metrics, seconds, reached)
+
+
+def _was_planned_end(session: TrainingSession, step: int) -> bool:
+    """Whether the training ends after this step, or was to end there before it was extended."""
+    return step >= session.planned_steps(step - 1)
 
 
 def model_info(

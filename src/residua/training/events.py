@@ -29,6 +29,20 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Extended:
+    """The training was extended, and continues with the schedules of the longer one."""
+
+    step: int
+    """Steps taken so far."""
+    epochs_before: int
+    epochs: int
+    lr_before: float
+    """The learning rate of the last step, or of the next one before any."""
+    lr: float
+    """The learning rate of the next step."""
+
+
+@dataclass(frozen=True)
 class StepFinished:
     """An optimiser step was taken."""
 
@@ -81,7 +95,16 @@ class Finished:
     result: Result
 
 
-Event = Started | StepFinished | EpochFinished | CheckpointSaved | RolledBack | Stopped | Finished
+Event = (
+    Extended
+    | Started
+    | StepFinished
+    | EpochFinished
+    | CheckpointSaved
+    | RolledBack
+    | Stopped
+    | Finished
+)
 Observer = Callable[[Event], None]
 
 

@@ -1,4 +1,4 @@
-"""The end of a training: the last and the best epoch on the test set, the models, the result."""
+"""The end of a training: the last and the best epoch's figures, the models, the result."""
 
 import warnings
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from residua.inference.evaluation import Evaluation, StopCheck, never_stop
 from residua.runs.artifacts import Predictions, save_predictions
 from residua.runs.checkpoint import CorruptCheckpoint
 from residua.runs.model_file import Which, copy_last_model, load_model, save_model, update_model
-from residua.runs.records import EpochRecord, Metrics, Result, SplitName, TestFigures
+from residua.runs.records import EpochRecord, FinalFigures, Metrics, Result
 from residua.runs.run import Run
 from residua.training.epoch import EvaluationCache, best_epoch, model_info
 from residua.training.recovery import load_checkpoint
@@ -19,7 +19,7 @@ from residua.training.state import TrainingState
 
 @dataclass(frozen=True)
 class FinalEvaluations:
-    """The last and the best epoch on the test set."""
+    """The last and the best epoch on the selection split."""
 
     last: Evaluation
     best: Evaluation
@@ -35,7 +35,9 @@ def finish_training(
     cache: EvaluationCache,
     check_stop: StopCheck,
 ) -> Result:
-    """Evaluate the last and the best epoch on the test set; write result, models and predictions.
+    """Evaluate the last and the best epoch; write result, models and predictions.
+
+    They are evaluated on the selection split: with a holdout, nothing here looks at the test set.
 
     Raises:
         EvaluationInterrupted: a stop was requested; resumption evaluates again.
@@ -43,7 +45,11 @@ def finish_training(
     history = list(state.history)  # Loading the best checkpoint takes its shorter history.
     final = _evaluate_last_and_best(run, session, state, cache, check_stop)
     predictions = Predictions.of(
-        session.splits.test, final.last.predicted, final.best.predicted, final.best.confidence
+        session.selection_split,
+        final.last.predicted,
+        final.best.predicted,
+        final.best.confidence,
+        session.selection_split_name,
     )
     save_predictions(run, predictions)
     result = _result(run, session, history, final)
@@ -59,13 +65,13 @@ def _evaluate_last_and_best(
     check_stop: StopCheck,
 ) -> FinalEvaluations:
     """Evaluate both epochs, and make sure that the saved models are theirs."""
-    known = dict(cache.by_epoch) if session.selection_split_name == "test" else {}
+    known, split = cache.by_epoch, session.selection_split_name
     last, best = state.history[-1].epoch, best_epoch(session, state)
     model_saved = _best_model_is_saved(run, best)
-    of_last = known.get(last) or _evaluate_on_test(session, state, check_stop)
+    of_last = known.get(last) or _evaluate(session, state, check_stop)
     of_best: Evaluation | None = of_last
     if best != last:
-        _save_model(run, session, state, {"test": of_last.metrics}, "last")
+        _save_model(run, session, state, of_last.metrics, "last")
         of_best = (known.get(best) if model_saved else None) or _evaluate_best(
             run, session, state, best, check_stop
         )
@@ -73,52 +79,41 @@ def _evaluate_last_and_best(
         copy_last_model(run)
         return FinalEvaluations(of_last, of_last, last, lost_epoch=best)
     if not model_saved:
-        selected = state.history[-1].evaluation
-        name = session.selection_split_name
-        _save_model(run, session, state, {name: selected} if selected else {}, "best")
-    update_model(run, of_best.metrics, is_last=best == last)
+        _save_model(run, session, state, of_best.metrics, "best")
+    update_model(run, {split: of_best.metrics}, is_last=best == last)
     return FinalEvaluations(of_last, of_best, best, lost_epoch=None)
 
 
 def _result(
     run: Run, session: TrainingSession, history: Sequence[EpochRecord], final: FinalEvaluations
 ) -> Result:
-    recipe, last = session.recipe, history[-1]
+    recipe, last, split = session.recipe, history[-1], session.selection_split_name
+    flops = [record.flops for record in history if record.flops is not None]
     reached = [record.epoch for record in history if record.target_reached]
     return Result(
         recipe=recipe.name,
         seed=recipe.seed,
         epochs=last.epoch,
         epochs_planned=recipe.epochs,
-        selection_split=session.selection_split_name,
+        selection_split=split,
         evaluations=sum(record.evaluation is not None for record in history),
         tta=recipe.tta,
         rollbacks=last.rollbacks,
         environment_changes=run.environment.changes,
         lost_best_epoch=final.lost_epoch,
-        last=_test_figures(last.epoch, final.last),
-        best=_test_figures(final.best_epoch, final.best),
+        last=FinalFigures.of(last.epoch, split, final.last.metrics),
+        best=FinalFigures.of(final.best_epoch, split, final.best.metrics),
         target_accuracy=recipe.target_accuracy,
         target_epoch=reached[0] if reached else None,
         train_seconds=sum(record.seconds for record in history),
         evaluation_seconds=sum(record.evaluation_seconds for record in history),
+        flops=sum(flops) if len(flops) == len(history) else None,
     )
 
 
-def _test_figures(epoch: int, evaluation: Evaluation) -> TestFigures:
-    return TestFigures(
-        epoch=epoch,
-        test_loss=evaluation.loss,
-        test_accuracy=evaluation.accuracy,
-        test_top5=evaluation.top5,
-    )
-
-
-def _evaluate_on_test(
-    session: TrainingSession, state: TrainingState, check_stop: StopCheck
-) -> Evaluation:
+def _evaluate(session: TrainingSession, state: TrainingState, check_stop: StopCheck) -> Evaluation:
     with session.evaluated_weights(state, check_stop):
-        return session.evaluate(state, session.splits.test, check_stop)
+        return session.evaluate(state, session.selection_split, check_stop)
 
 
 def _evaluate_best(
@@ -132,7 +127,7 @@ def _evaluate_best(
     except CorruptCheckpoint as error:
         warnings.warn(f"{error}; the last epoch stands in for the best, {epoch}", stacklevel=2)
         return None
-    return _evaluate_on_test(session, state, check_stop)
+    return _evaluate(session, state, check_stop)
 
 
 def _best_model_is_saved(run: Run, best: int) -> bool:
@@ -151,10 +146,10 @@ def _save_model(
     run: Run,
     session: TrainingSession,
     state: TrainingState,
-    metrics: dict[SplitName, Metrics],
+    metrics: Metrics,
     which: Which,
 ) -> None:
     """Save the network as it is evaluated, at the end of an epoch."""
-    info = model_info(session, state.history[-1], metrics)
+    info = model_info(session, state.history[-1], {session.selection_split_name: metrics})
     with session.evaluated_weights(state, never_stop):
         save_model(run, state.network, info, which)

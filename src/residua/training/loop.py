@@ -37,6 +37,7 @@ from residua.training.events import (
     StepFinished,
     Stopped,
 )
+from residua.training.extension import extend, extended_event
 from residua.training.finish import finish_training
 from residua.training.gradients import gradient_norms
 from residua.training.recovery import (
@@ -45,7 +46,12 @@ from residua.training.recovery import (
     restore_latest,
     roll_back,
 )
-from residua.training.session import TrainingSession, build_training
+from residua.training.session import (
+    TrainingSession,
+    build_session,
+    build_state,
+    build_training,
+)
 from residua.training.state import TrainingState
 
 StopCondition = Callable[[TrainingProgress], bool]
@@ -78,6 +84,7 @@ def train(recipe: Recipe, path: Path | str, should_stop: StopCondition = never) 
     """
     check_available(Path(path))
     session, state = build_training(recipe)
+    recipe = session.recipe
     samples = session.augmentation_samples(state)
     run = Run.create(Path(path))
     with run.locked():
@@ -85,6 +92,8 @@ def train(recipe: Recipe, path: Path | str, should_stop: StopCondition = never) 
         environment = collect_environment(session.device, recipe.seed)
         run.write_json("environment.json", environment)
         run.write_json("data.json", session.fingerprint)
+        if session.init is not None:
+            run.write_json("init.json", session.init)
         save_samples(run, samples)
         save_filters(run, 0, state.network)
         run.save_checkpoint(state.to_checkpoint(), best=False, keep=recipe.keep_checkpoints)
@@ -92,20 +101,35 @@ def train(recipe: Recipe, path: Path | str, should_stop: StopCondition = never) 
         yield from _recovering(run, session, state, should_stop)
 
 
-def resume(path: Path | str, should_stop: StopCondition = never) -> Iterator[Event]:
+def resume(
+    path: Path | str, should_stop: StopCondition = never, epochs: int | None = None
+) -> Iterator[Event]:
     """Continue a run from its last undamaged checkpoint; iterating makes it continue.
 
     On a CPU the outcome is, bit for bit, that of a training that was never stopped.
 
+    Args:
+        path: the run.
+        should_stop: when to stop.
+        epochs: extend the training to this number of epochs, also a finished one. The recipe of the
+            run keeps from which step on: a training with that recipe has the same outcome.
+
     Raises:
-        UserError: there is no run, its files are damaged, or another process is training in it.
+        UserError: there is no run, its files are damaged, or another process is training in it; it
+            cannot be extended to this number of epochs.
     """
     run = Run.open(Path(path))
     with run.locked():
-        session, state = build_training(run.recipe)
+        session = build_session(run.recipe)
+        state = build_state(session)
         if run.data not in (DataFingerprint(), session.fingerprint):
             raise UserError(f"{path} was started with other images than those that are there now")
         restore_latest(state, run.checkpoints)
+        if epochs is not None:
+            before = session
+            session = extend(before, state, epochs)
+            run.reopen(session.recipe)
+            yield extended_event(before, session, state)
         _record_environment(run, session, state)
         run.rewrite_log(state.history)
         yield from _recovering(run, session, state, should_stop)

@@ -89,8 +89,8 @@ def _losses(recipe: Recipe, start: float, end: float, steps: int) -> Iterator[tu
     rising = Exponential(start=start, end=end, epochs=epochs)
     session = replace(session, recipe=session.recipe.replace(**{"optimizer.lr": rising}))
     for _ in range(steps):
-        loss = step(session, state)
-        yield state.optimizer.param_groups[0]["lr"], float(loss)
+        lr = session.recipe.optimizer.lr_at(session.progress(state))
+        yield lr, float(step(session, state))
 
 
 def plot(curve: LRCurve) -> Figure:

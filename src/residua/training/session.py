@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -10,7 +10,13 @@ from torch import Tensor
 from residua.augment import BatchRandom, Pipeline
 from residua.augment.normalize import Normalize
 from residua.data import BatchSampler, Split, Splits, channel_stats
-from residua.devices import keep_freed_memory, select_device, set_deterministic, set_tf32
+from residua.devices import (
+    fastest_precision,
+    keep_freed_memory,
+    select_device,
+    set_deterministic,
+    set_tf32,
+)
 from residua.inference.evaluation import (
     AMP_DTYPES,
     EVAL_BATCH_SIZE,
@@ -29,11 +35,12 @@ from residua.models import (
 from residua.optim import swapped_weights
 from residua.recipes.recipe import Recipe
 from residua.runs.artifacts import MAX_SAMPLES, Samples
-from residua.runs.records import DataFingerprint, SelectionSplit, SplitFingerprint
+from residua.runs.records import DataFingerprint, InitRecord, SelectionSplit, SplitFingerprint
 from residua.schedules import TrainingProgress, bounds, value_at
 from residua.seeding import derive_seed
 from residua.training.compile import compile_network
 from residua.training.distributed import World
+from residua.training.initialization import TrainedSource, read_source
 from residua.training.metrics import EpochMetrics
 from residua.training.state import TrainingState
 
@@ -49,11 +56,18 @@ class TrainingSession:
     pipeline: Pipeline
     device: torch.device
     world: World = field(default_factory=World)
+    init: InitRecord | None = None
+    """The trained network that a new training starts from."""
 
     @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole training."""
         return self.recipe.epochs * self.sampler.steps_per_epoch
+
+    def planned_steps(self, step: int) -> int:
+        """Steps of the whole training as it was planned at a step, before any later extension."""
+        planned = [each.epochs for each in self.recipe.extensions if step < each.step]
+        return (planned[0] if planned else self.recipe.epochs) * self.sampler.steps_per_epoch
 
     @property
     def selection_split_name(self) -> SelectionSplit:
@@ -93,11 +107,12 @@ class TrainingSession:
         accuracies = {record.epoch: record.evaluated_accuracy for record in state.history}
         return {epoch: value for epoch, value in accuracies.items() if value is not None}
 
-    def progress(self, state: TrainingState) -> TrainingProgress:
-        """Where the training stands."""
+    def progress(self, state: TrainingState, step: int | None = None) -> TrainingProgress:
+        """Where the training stands, or stood at an earlier step of this epoch."""
+        step = state.step if step is None else step
         return TrainingProgress(
-            state.step,
-            self.total_steps,
+            step,
+            self.planned_steps(step),
             self.sampler.steps_per_epoch,
             self.selection_accuracies(state),
             self.recipe.on_divergence.factor**state.rollbacks,
@@ -208,11 +223,18 @@ class TrainingSession:
 def build_training(recipe: Recipe) -> tuple[TrainingSession, TrainingState]:
     """Load the data and build everything that a training needs, at step 0.
 
+    The session's recipe is the one that a run keeps: with it, `build_session` and `build_state` are
+    all that a resumed training needs, and the source of `init` is not read again.
+
     Raises:
-        UserError: as `build_session` and `build_state`.
+        UserError: as `build_session`, `build_state` and `read_source`.
     """
-    session = build_session(recipe)
-    return session, build_state(session)
+    source = None if recipe.init is None else read_source(recipe.init)
+    session = build_session(recipe if source is None else source.prepare(recipe))
+    state = build_state(session, source)
+    if source is not None:
+        session = replace(session, init=source.record(session.recipe, session.splits.train.classes))
+    return session, state
 
 
 def build_session(recipe: Recipe, world: World | None = None) -> TrainingSession:
@@ -223,6 +245,8 @@ def build_session(recipe: Recipe, world: World | None = None) -> TrainingSession
     """
     world = world or World()
     device = select_device(recipe.device)
+    if recipe.precision == "auto":
+        recipe = recipe.replace(precision=fastest_precision(device))
     set_deterministic(recipe.deterministic)
     set_tf32(recipe.precision == "tf32")
     if device.type == "cpu":
@@ -242,20 +266,28 @@ def build_session(recipe: Recipe, world: World | None = None) -> TrainingSession
     return TrainingSession(recipe, on_device, sampler, pipeline, device, world)
 
 
-def build_state(session: TrainingSession) -> TrainingState:
+def build_state(session: TrainingSession, source: TrainedSource | None = None) -> TrainingState:
     """Build the network, its optimiser and what else a training changes, at step 0.
 
+    Args:
+        session: of the training.
+        source: whose weights the network gets; None: random ones.
+
     Raises:
-        UserError: the network cannot be built, or cannot take images of the training's sizes.
+        UserError: the network cannot be built, cannot take images of the training's sizes, or does
+            not fit the source.
     """
     recipe, device = session.recipe, session.device
     network = build_network(session)
+    if source is not None:
+        source.copy_to(network, session.splits.train.classes)
+    body_lr_scale = 1.0 if recipe.init is None else recipe.init.body_lr_scale
     sizes = {EVAL_BATCH_SIZE, *_chunk_sizes(recipe)}
     return TrainingState(
         recipe,
         network,
         compile_network(network, recipe.compile, sizes),
-        recipe.optimizer.build(network),
+        recipe.optimizer.build(network, body_lr_scale),
         recipe.weight_average.build(network) if recipe.weight_average else {},
         torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16"),
         EpochMetrics(list(network.layer_groups()), device),

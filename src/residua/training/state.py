@@ -18,6 +18,7 @@ from residua.training.metrics import EpochMetrics
 FREE_FIELDS: dict[str, bool | set[str]] = {
     "name": True,
     "data": {"root", "path"},
+    "init": {"source"},
     "device": True,
     "evaluate_every": True,
     "tta": True,
@@ -103,8 +104,8 @@ class TrainingState:
         Raises:
             UserError: it is of another recipe, network, optimiser or precision.
         """
-        check_same_training(checkpoint.metadata.recipe, self.recipe)
         tensors, metadata = checkpoint.tensors, checkpoint.metadata
+        check_same_training(metadata.recipe, self.recipe, metadata.step)
         own = self._own_tensors()
         states = {name: value for name, value in tensors.items() if name.startswith("optimizer.")}
         indices = {name.split(".")[1] for name in states}
@@ -185,21 +186,33 @@ class TrainingState:
         return parameter.device if value.ndim or fused else torch.device("cpu")
 
 
-def check_same_training(before: Recipe | None, now: Recipe) -> None:
+def check_same_training(before: Recipe | None, now: Recipe, step: int) -> None:
     """Check that a training with the recipe of a checkpoint can be continued with another recipe.
+
+    Args:
+        before: of the checkpoint.
+        now: of the training; extensions after the checkpoint's step are no difference.
+        step: of the checkpoint.
 
     Raises:
         UserError: they differ in a field that the weights depend on.
     """
     if before is None:
         return
+    since = now.extensions[len(before.extensions) :]
+    if since and step <= since[0].step:
+        earlier = now.extensions[: len(before.extensions)]
+        now = now.replace(epochs=since[0].epochs, extensions=earlier)
     old, new = (recipe.model_dump(mode="json", exclude=FREE_FIELDS) for recipe in (before, now))
     differences = "; ".join(_differences(old, new))
     if differences:
-        free = ", ".join(sorted(name for name in FREE_FIELDS if name != "data")) + ", data.root"
+        free = ", ".join(sorted(name for name in FREE_FIELDS if name not in ("data", "init")))
+        longer = (
+            "; `residua resume RUN --epochs N` extends it" if old["epochs"] != new["epochs"] else ""
+        )
         raise UserError(
             f"the recipe was changed in a field that the weights depend on: {differences}; a "
-            f"resumed training may change only {free}, data.path"
+            f"resumed training may change only {free}, data.root, data.path{longer}"
         )
 
 

@@ -56,7 +56,7 @@ class TrainingEstimate:
     sizes: tuple[SizeTiming, ...]
     """One for each image size of the training, smallest first."""
     evaluation_seconds: float
-    """Estimated time of all evaluations, those of the test set at the end included."""
+    """Estimated time of all evaluations of the selection split."""
     peak_memory_mib: float
     """Of the device; on a CPU, of this process."""
 
@@ -76,6 +76,23 @@ class TrainingEstimate:
         return self.train_seconds + self.evaluation_seconds
 
 
+@dataclass(frozen=True)
+class MeasuredSpeed:
+    """How fast a device trains and evaluates a recipe's network on a recipe's images."""
+
+    device: str
+    training: dict[int, tuple[int, float]]
+    """Of each image size: the steps measured, and images/s."""
+    evaluation: float
+    """Images/s."""
+    peak_memory_mib: float
+
+    def training_images_per_second(self, size: int) -> float:
+        """At an image size; of one that was not measured by the pixels of the nearest."""
+        nearest = min(self.training, key=lambda measured: abs(measured - size))
+        return self.training[nearest][1] * (nearest / size) ** 2
+
+
 def estimate_training(
     recipe: Recipe, budget: float = BUDGET, max_calls: int = MAX_CALLS
 ) -> TrainingEstimate:
@@ -92,27 +109,53 @@ def estimate_training(
         UserError: the data is missing, the recipe does not fit it, or memory does not suffice.
     """
     session, state = build_training(recipe)
+    return extrapolate(session, measure_speed(session, state, budget, max_calls))
+
+
+def measure_speed(
+    session: TrainingSession,
+    state: TrainingState,
+    budget: float = BUDGET,
+    max_calls: int = MAX_CALLS,
+) -> MeasuredSpeed:
+    """Run some steps and evaluations, which change the state.
+
+    Raises:
+        UserError: memory does not suffice.
+    """
     steps_by_size = _steps_by_image_size(session)
-    sampled_steps = sum(map(len, steps_by_size.values()))
-    total_images = recipe.epochs * _images_per_epoch(session)
     share = budget / (len(steps_by_size) + 1)
-    sizes = []
+    training = {}
     try:
         for size, steps in sorted(steps_by_size.items()):
             count, seconds = _time_steps(session, state, steps, share, max_calls)
-            images = total_images * len(steps) / sampled_steps
-            sizes.append(SizeTiming(size, images, count, recipe.batch_size * count / seconds))
-        evaluation_seconds = _time_evaluations(session, state, share, max_calls)
+            training[size] = count, session.recipe.batch_size * count / seconds
+        evaluation = _time_evaluations(session, state, share, max_calls)
     except RuntimeError as error:
         if advice := error_advice(error):
             raise UserError(advice) from error
         raise
-    return TrainingEstimate(
-        describe_device(session.device),
-        tuple(sizes),
-        evaluation_seconds,
-        peak_memory(session.device),
+    device = describe_device(session.device)
+    return MeasuredSpeed(device, training, evaluation, peak_memory(session.device))
+
+
+def extrapolate(session: TrainingSession, speed: MeasuredSpeed) -> TrainingEstimate:
+    """The estimated time of a whole training at a measured speed."""
+    recipe, steps_by_size = session.recipe, _steps_by_image_size(session)
+    sampled_steps = sum(map(len, steps_by_size.values()))
+    total_images = recipe.epochs * _images_per_epoch(session)
+    sizes = tuple(
+        SizeTiming(
+            size,
+            total_images * len(steps) / sampled_steps,
+            speed.training[size][0] if size in speed.training else 0,
+            speed.training_images_per_second(size),
+        )
+        for size, steps in sorted(steps_by_size.items())
     )
+    evaluations = math.ceil(recipe.epochs / recipe.evaluate_every)
+    seconds = evaluations * len(session.selection_split) / speed.evaluation
+    return TrainingEstimate(speed.device, sizes, seconds, speed.peak_memory_mib)
 
 
 def _images_per_epoch(session: TrainingSession) -> int:
@@ -157,18 +200,14 @@ def _time_steps(
 def _time_evaluations(
     session: TrainingSession, state: TrainingState, budget: float, max_calls: int
 ) -> float:
-    """Evaluate some images, and estimate the seconds of all evaluations of the training."""
-    recipe, splits = session.recipe, session.splits
-    selection, test = session.selection_split, splits.test
+    """Evaluate some images of the selection split; return images/s."""
+    selection = session.selection_split
     batch = selection.subset(torch.arange(min(len(selection), EVAL_BATCH_SIZE)))
     with eval_mode(state.network):
         count, seconds = _time_calls(
             lambda: session.evaluate(state, batch), session.device, budget, max_calls
         )
-    images = math.ceil(recipe.epochs / recipe.evaluate_every) * len(selection)
-    if splits.holdout is not None:
-        images += 2 * len(test)  # the last and the best epoch
-    return images * seconds / (count * len(batch))
+    return count * len(batch) / seconds
 
 
 def _time_calls(

@@ -24,4 +24,5 @@ recipe = Recipe(
     optimizer=SGD(lr=OneCycle(start=0.02, peak=0.2, end=0.0002), momentum=0.9, nesterov=True),
     epochs=10,
     batch_size=128,
+    precision="float32",
 )

@@ -34,4 +34,5 @@ recipe = Recipe(
     optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=1e-5),
     epochs=70,
     batch_size=256,
+    precision="float32",
 )

@@ -36,4 +36,5 @@ recipe = Recipe(
     epochs=250,
     batch_size=128,
     target_accuracy=75,
+    precision="float32",
 )

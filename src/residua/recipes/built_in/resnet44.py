@@ -40,4 +40,5 @@ recipe = Recipe(
     epochs=100,
     batch_size=128,
     target_accuracy=73,
+    precision="float32",
 )

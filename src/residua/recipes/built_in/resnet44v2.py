@@ -37,4 +37,5 @@ recipe = Recipe(
     optimizer=SGD(lr=Cosine(start=0.1, interval="epoch"), momentum=0.9, weight_decay=5e-4),
     epochs=100,
     batch_size=128,
+    precision="float32",
 )

@@ -64,4 +64,5 @@ recipe = Recipe(
     early_stopping=EarlyStopping(patience=15, start_epoch=60),
     keep_checkpoints=5,
     target_accuracy=75,
+    precision="float32",
 )

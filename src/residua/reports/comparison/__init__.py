@@ -125,6 +125,13 @@ def _notes(groups: Sequence[Group]) -> list[str]:
                 f"{group.label}: {len(group.repeated)} further runs with seeds that the group "
                 f"already has (seed {seeds}) are left out: they are no independent evidence."
             )
+    open_runs = sum(run.test_is_open for group in groups for run in group.runs)
+    if open_runs:
+        notes.append(
+            f"{open_runs} finished runs were not evaluated on the test set (`residua evaluate RUN` "
+            f"does that on purpose): the figures here are of the {tables.compared_split(groups)} "
+            "set."
+        )
     if any(group.recipe.tta != "none" for group in groups):
         notes.append("Some evaluations use test-time augmentation: see the recipes' `tta`.")
     notes.append(

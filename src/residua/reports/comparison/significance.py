@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from residua.reports.comparison.groups import Group
-from residua.reports.comparison.tables import BEST_ACCURACY, LAST_ACCURACY, Measure
+from residua.reports.comparison.tables import Measure, accuracy_measures
 from residua.reports.kit.formatting import format_p, points, signed
 from residua.reports.kit.statistics import ALPHA, WelchTest, holm, welch_test
 from residua.reports.kit.tables import Table
@@ -17,14 +17,15 @@ Tested = tuple[WelchTest, float]
 
 
 def verdicts(groups: Sequence[Group]) -> list[str]:
-    """A sentence on the last test accuracies of each pair of groups."""
-    return [verdict(pair, tested) for pair, tested in _test_pairs(groups, LAST_ACCURACY)]
+    """A sentence on the last epoch's accuracies of each pair of groups."""
+    last, _ = accuracy_measures(groups)
+    return [verdict(pair, tested, last) for pair, tested in _test_pairs(groups, last)]
 
 
 def tests_table(groups: Sequence[Group]) -> Table:
-    """The figures of the tests of last and best test accuracies, of pairs that can be tested."""
+    """The figures of the tests of last and best accuracies, of pairs that can be tested."""
     rows = []
-    for measure in (LAST_ACCURACY, BEST_ACCURACY):
+    for measure in accuracy_measures(groups):
         for (first, second), tested in _test_pairs(groups, measure):
             if tested is not None:
                 test, p = tested
@@ -55,12 +56,13 @@ def _test_pairs(groups: Sequence[Group], measure: Measure) -> list[tuple[Pair, T
     ]
 
 
-def verdict(pair: Pair, tested: Tested | None) -> str:
-    """What the test of a pair of groups says about the last epoch's test accuracy."""
+def verdict(pair: Pair, tested: Tested | None, accuracy: Measure) -> str:
+    """What the test of a pair of groups says about the last epoch's accuracy."""
     first, second = pair
-    measure = "test accuracy, last epoch"
+    measure = accuracy.title.removesuffix(", %")
+    measure = measure[0].lower() + measure[1:]
     subject = f"{first.label} and {second.label}, {measure}"
-    sizes = [len(group.finished) for group in pair]
+    sizes = [len(accuracy.values(group)) for group in pair]
     n = f"n = {sizes[0]} and {sizes[1]}"
     if min(sizes) < 2:
         return (

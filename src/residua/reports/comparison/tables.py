@@ -8,7 +8,7 @@ from residua.reports.comparison.groups import Group, differing_fields
 from residua.reports.kit.formatting import MISSING, count, duration, mean_std, percent, signed
 from residua.reports.kit.tables import Table
 from residua.reports.run_data import RunData
-from residua.runs.records import Result
+from residua.runs.records import Result, SelectionSplit
 
 
 @dataclass(frozen=True)
@@ -16,66 +16,89 @@ class Measure:
     """A figure of finished runs that groups are compared by."""
 
     title: str
-    value: Callable[[RunData, Result], float]
+    value: Callable[[RunData, Result], float | None]
+    """None where a run does not have it."""
     digits: int
 
     def values(self, group: Group) -> list[float]:
-        """The figure of each finished run."""
-        return [self.value(run, run.result) for run in group.runs if run.result]
+        """The figure of each finished run that has it."""
+        found = (self.value(run, run.result) for run in group.runs if run.result)
+        return [value for value in found if value is not None]
 
 
-LAST_ACCURACY = Measure(
-    "Test accuracy, last epoch, %", lambda _, result: result.last.test_accuracy, 2
-)
-BEST_ACCURACY = Measure(
-    "Test accuracy, best epoch, %", lambda _, result: result.best.test_accuracy, 2
-)
-RESULTS = (
-    LAST_ACCURACY,
-    BEST_ACCURACY,
+SPEED = (
     Measure("Training, s", lambda run, _: run.train_seconds, 1),
     Measure("Images/s", lambda run, _: run.images_per_second or 0.0, 0),
 )
-FIT = (
-    Measure("Train accuracy, %", lambda run, _: run.records[-1].train_accuracy, 2),
-    Measure("Train loss", lambda run, _: run.records[-1].train_loss, 4),
-    Measure(
-        "Train minus test accuracy, points",
-        lambda run, result: run.records[-1].train_accuracy - result.last.test_accuracy,
-        2,
-    ),
-)
-"""Of the last epoch."""
+
+
+def compared_split(groups: Sequence[Group]) -> SelectionSplit:
+    """The split that the groups are compared on.
+
+    It is the holdout where all finished runs have one and not all were evaluated on the test set.
+    """
+    results = [run.result for group in groups for run in group.runs if run.result]
+    if all(result.last.test_accuracy is not None for result in results):
+        return "test"
+    is_common = all(result.last.holdout_accuracy is not None for result in results)
+    return "holdout" if is_common else "test"
+
+
+def accuracy_measures(groups: Sequence[Group]) -> tuple[Measure, Measure]:
+    """The accuracies of the last and of the best epoch, on the compared split."""
+    split = compared_split(groups)
+    title = f"{split.capitalize()} accuracy"
+    return (
+        Measure(f"{title}, last epoch, %", lambda _, result: result.last.accuracy(split), 2),
+        Measure(f"{title}, best epoch, %", lambda _, result: result.best.accuracy(split), 2),
+    )
+
+
+def _fit_measures(groups: Sequence[Group]) -> tuple[Measure, ...]:
+    """Of the last epoch."""
+    split = compared_split(groups)
+
+    def gap(run: RunData, result: Result) -> float | None:
+        accuracy = result.last.accuracy(split)
+        return None if accuracy is None else run.records[-1].train_accuracy - accuracy
+
+    return (
+        Measure("Train accuracy, %", lambda run, _: run.records[-1].train_accuracy, 2),
+        Measure("Train loss", lambda run, _: run.records[-1].train_loss, 4),
+        Measure(f"Train minus {split} accuracy, points", gap, 2),
+    )
 
 
 def results_table(groups: Sequence[Group]) -> Table:
     """Accuracies and speed of each group: mean ± standard deviation."""
+    measures = (*accuracy_measures(groups), *SPEED)
     rows = [
         (
             group.label,
             str(len(group.finished)),
-            *(mean_std(measure.values(group), measure.digits) for measure in RESULTS),
+            *(mean_std(measure.values(group), measure.digits) for measure in measures),
         )
         for group in groups
     ]
-    return Table(("Recipe", "n", *(measure.title for measure in RESULTS)), rows)
+    return Table(("Recipe", "n", *(measure.title for measure in measures)), rows)
 
 
 def fit_table(groups: Sequence[Group]) -> Table:
     """How well each group fits the training set; of two groups also the difference."""
+    measures = _fit_measures(groups)
     rows = [
-        (group.label, *(mean_std(measure.values(group), measure.digits) for measure in FIT))
+        (group.label, *(mean_std(measure.values(group), measure.digits) for measure in measures))
         for group in groups
     ]
-    if len(groups) == 2 and all(group.finished for group in groups):
+    if len(groups) == 2 and all(m.values(group) for m in measures for group in groups):
         first, second = groups
         rows.append(
             (
                 f"{second.label} − {first.label}",
-                *(signed(_mean(m, second) - _mean(m, first), m.digits) for m in FIT),
+                *(signed(_mean(m, second) - _mean(m, first), m.digits) for m in measures),
             )
         )
-    return Table(("Recipe", *(measure.title for measure in FIT)), rows)
+    return Table(("Recipe", *(measure.title for measure in measures)), rows)
 
 
 def _mean(measure: Measure, group: Group) -> float:
@@ -91,13 +114,17 @@ def differences_table(groups: Sequence[Group]) -> Table:
 
 def runs_table(groups: Sequence[Group]) -> Table:
     """Each run, finished or not."""
-    rows = [_run_row(group, run) for group in groups for run in (*group.runs, *group.repeated)]
-    accuracies = ("Test, last epoch", "Test, best epoch", "Best epoch")
+    split = compared_split(groups)
+    rows = [
+        _run_row(group, run, split) for group in groups for run in (*group.runs, *group.repeated)
+    ]
+    title = split.capitalize()
+    accuracies = (f"{title}, last epoch", f"{title}, best epoch", "Best epoch")
     columns = ("Run", "Recipe", "Seed", "Epochs", *accuracies, "Training", "Images/s")
     return Table(columns, rows, text_columns=2)
 
 
-def _run_row(group: Group, run: RunData) -> Sequence[str]:
+def _run_row(group: Group, run: RunData, split: SelectionSplit) -> Sequence[str]:
     result = run.result
     epochs = f"{run.finished_epochs} of {run.recipe.epochs}"
     return (
@@ -105,8 +132,8 @@ def _run_row(group: Group, run: RunData) -> Sequence[str]:
         group.label,
         str(run.recipe.seed),
         epochs if result else f"{epochs}, unfinished",
-        percent(result.last.test_accuracy if result else None),
-        percent(result.best.test_accuracy if result else None),
+        percent(result.last.accuracy(split) if result else None),
+        percent(result.best.accuracy(split) if result else None),
         str(result.best.epoch) if result else MISSING,
         duration(run.train_seconds),
         count(run.images_per_second),

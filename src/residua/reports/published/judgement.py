@@ -80,8 +80,9 @@ def judge(run: RunData, reference: Reference, replicates: Sequence[RunData]) -> 
         "last": ([result.last.test_accuracy for result in results], reference.last),
         "best": ([result.best.test_accuracy for result in results], reference.best),
     }
-    for name, (ours, theirs) in ends.items():
-        if theirs is not None:
+    for name, (accuracies, theirs) in ends.items():
+        ours = [accuracy for accuracy in accuracies if accuracy is not None]
+        if theirs is not None and len(ours) == len(accuracies):
             subject = f"At the end, {name} epoch (test accuracy)"
             judgements.append(_judgement(subject, ours, theirs, reference.system.rounding))
     return judgements

@@ -25,7 +25,8 @@ MAX_EXTREMES = 10
 """Best and worst classes shown."""
 MAX_NAME_LENGTH = 18
 NO_PREDICTIONS = (
-    "The predictions of the test set are saved when the run finishes: there are none yet."
+    "The predictions of the last and the best epoch are saved when the run finishes: there are "
+    "none yet."
 )
 
 
@@ -83,7 +84,8 @@ def _confusion_drawing(predictions: Predictions) -> list[doc.Block]:
             f"{MAX_DRAWN_CLASSES} are."
         ]
     caption = (
-        "The best epoch's network on the test set. Rows are true classes, columns predicted ones; "
+        f"The best epoch's network on the {predictions.split} set. Rows are true classes, columns "
+        "predicted ones; "
         "correct predictions are blue, mistakes orange. Classes that are often confused are "
         "neighbours."
     )

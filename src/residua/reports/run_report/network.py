@@ -72,8 +72,8 @@ def structure(architecture: Architecture, classes: int, size: int) -> Structure:
 def training_cost(run: RunData, classes: int, size: int) -> int:
     """Floating-point operations of the training so far: the network, forward and backward.
 
-    Those of convolutions and matrix products, without evaluations and without what the optimiser
-    does to gradients.
+    They are in the log; those of older runs are computed here. Counted are convolutions and matrix
+    products, without evaluations and without what the optimiser does to gradients.
 
     Args:
         run: the run.
@@ -81,6 +81,9 @@ def training_cost(run: RunData, classes: int, size: int) -> int:
         size: the side of its images in pixels, for recipes that do not resize them.
     """
     recipe = run.recipe
+    logged = [record.flops for record in run.records if record.flops is not None]
+    if len(logged) == len(run.records):
+        return round(sum(logged))
     images: Counter[int] = Counter()
     for record in run.records:
         steps = record.step // record.epoch

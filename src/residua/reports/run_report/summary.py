@@ -5,13 +5,18 @@ from residua.reports.kit import document as doc
 from residua.reports.kit.formatting import count, duration, percent, scaled
 from residua.reports.run_data import RunData
 from residua.reports.run_report.network import Structure
-from residua.runs.records import Result
+from residua.runs.records import InitRecord, Result, SelectionSplit
 
 SELECTION_NOTES = {
     "test": "The best epoch was selected on the test set, so its accuracy is optimistic. "
     "Quote the last epoch's accuracy, which was not selected.",
     "holdout": "The best epoch was selected on the holdout set; the test set was not used for it.",
 }
+SPLITS: tuple[SelectionSplit, ...] = ("test", "holdout")
+TEST_IS_OPEN = (
+    "The test set was not evaluated: `residua evaluate RUN` does that on purpose, once everything "
+    "is chosen, and the report then has its figures."
+)
 
 
 def metrics(run: RunData, structure: Structure | None, flops: int | None) -> list[doc.Metric]:
@@ -39,22 +44,55 @@ def metrics(run: RunData, structure: Structure | None, flops: int | None) -> lis
         adds = f"{scaled(summary.multiply_adds)} multiply-adds an image"
         cards.append(doc.Metric("Parameters", scaled(summary.parameters), adds))
     if flops:
-        cards.append(doc.Metric("Arithmetic", f"{scaled(flops)}FLOP", "forward and backward"))
+        sustained = f"{scaled(flops / max(run.train_seconds, 1e-9))}FLOP/s sustained"
+        cards.append(doc.Metric("Arithmetic", f"{scaled(flops)}FLOP", sustained))
     return cards
 
 
+def init_note(init: InitRecord) -> str:
+    """What a training started from, in a sentence."""
+    head = (
+        f"the final linear layer, for other classes than its {init.classes}, was new"
+        if init.new_head
+        else "its final linear layer was taken over"
+    )
+    whose = "that network's channel statistics" if init.source_normalization else "their own"
+    return (
+        f"The training started from the weights of {init.recipe or 'a trained network'} after "
+        f"epoch {init.epoch} (SHA-256 {init.sha256[:16]}): {head}, and images are normalized with "
+        f"{whose}."
+    )
+
+
 def _finished(result: Result, run: RunData) -> list[doc.Metric]:
-    last, best = result.last, result.best
+    last, best, split = result.last, result.best, result.selection_split
     selected = f"epoch {best.epoch}"
     if len(run.evaluated) > 1:
-        selected += f", selected on {result.selection_split}"
-    return [
-        doc.Metric("Test accuracy, last epoch", percent(last.test_accuracy), f"epoch {last.epoch}"),
-        doc.Metric("Test accuracy, best epoch", percent(best.test_accuracy), selected),
-        doc.Metric(
-            "Top-5, last epoch", percent(last.test_top5), f"best epoch {percent(best.test_top5)}"
-        ),
-    ]
+        selected += f", selected on {split}"
+    cards = []
+    for name in SPLITS:
+        title, of_last, of_best = name.capitalize(), last.metrics(name), best.metrics(name)
+        if name != split and of_last is None and of_best is None:
+            continue
+        top5 = "Top-5, last epoch" if name == "test" else f"{title} top-5, last epoch"
+        cards += [
+            doc.Metric(
+                f"{title} accuracy, last epoch",
+                percent(of_last.accuracy if of_last else None),
+                f"epoch {last.epoch}",
+            ),
+            doc.Metric(
+                f"{title} accuracy, best epoch",
+                percent(of_best.accuracy if of_best else None),
+                selected,
+            ),
+            doc.Metric(
+                top5,
+                percent(of_last.top5 if of_last else None),
+                f"best epoch {percent(of_best.top5 if of_best else None)}",
+            ),
+        ]
+    return cards
 
 
 def _unfinished(run: RunData) -> list[doc.Metric]:
@@ -85,6 +123,15 @@ def notes(run: RunData) -> list[str]:
         texts.append(f"The {run.selection_split} set was evaluated once, after the last epoch.")
     else:
         texts.append(SELECTION_NOTES[result.selection_split])
+    if run.test_is_open:
+        texts.append(TEST_IS_OPEN)
+    if run.init is not None:
+        texts.append(init_note(run.init))
+    texts += [
+        f"The training was planned for {extension.epochs} epochs, and extended after step "
+        f"{extension.step:,}: until then its schedules were those of the shorter training."
+        for extension in recipe.extensions
+    ]
     if result and result.epochs < result.epochs_planned:
         texts.append(
             f"The training stopped early, after {result.epochs} of {result.epochs_planned} "
