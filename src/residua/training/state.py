@@ -22,6 +22,8 @@ FREE_FIELDS: dict[str, bool | set[str]] = {
     "tta": True,
     "save_every": True,
     "keep_checkpoints": True,
+    "publish": True,
+    "sync": True,
     "target_accuracy": True,
     "early_stopping": True,
     "on_divergence": True,
