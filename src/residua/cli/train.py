@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from residua.cli.app import Overrides, app
 from residua.cli.output import printable
 
 if TYPE_CHECKING:
+    from residua.recipes.recipe import Recipe
     from residua.schedules import TrainingProgress
     from residua.training.events import Event
     from residua.training.loop import StopCondition
@@ -67,12 +69,16 @@ def train(
 
     resolved = resolve(recipe, overrides)
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
+
+    def run(path: Path) -> None:
+        start = partial(loop.train, resolved, path)
+        _run(start, path, resolved, until_epoch)
+
     if directory is not None:
-        path = directory
-        _run(lambda should_stop: loop.train(resolved, path, should_stop), path, until_epoch)
+        run(directory)
         return
     with _new_directory(Path("runs"), f"{resolved.name}-{now}") as path:
-        _run(lambda should_stop: loop.train(resolved, path, should_stop), path, until_epoch)
+        run(path)
 
 
 @contextmanager
@@ -103,25 +109,40 @@ def resume(run: Path, /, *, until_epoch: UntilEpoch = None) -> None:
     until_epoch
         Save and stop after this epoch.
     """
+    from residua.integrations.observers import send_pending
     from residua.runs.run import Run
     from residua.training import loop
 
-    if Run.open(run).result is not None:
+    opened = Run.open(run)
+    if opened.result is not None:
+        send_pending(opened, _say)
         quoted = printable(shlex.quote(str(run)))
         print(
             f"{printable(str(run))} is finished. `residua report {quoted}` writes its report again."
         )
         return
-    _run(lambda should_stop: loop.resume(run, should_stop), run, until_epoch)
+    _run(partial(loop.resume, run), run, opened.recipe, until_epoch)
+
+
+def _say(line: str) -> None:
+    from rich.markup import escape
+
+    from residua.cli.console import console
+
+    console.print(f"[yellow]{escape(printable(line))}[/]")
 
 
 def _run(
-    start: Callable[["StopCondition"], Iterator["Event"]], path: Path, until_epoch: int | None
+    start: Callable[["StopCondition"], Iterator["Event"]],
+    path: Path,
+    recipe: "Recipe",
+    until_epoch: int | None,
 ) -> None:
     """Show a training until it ends, then its figures; the last line is the report's path."""
     from residua.cli.console import ProgressDisplay, console, show, show_result, stop_requests
     from residua.cli.live_report import LiveReport
     from residua.cli.progress_file import ProgressFile
+    from residua.integrations.observers import recipe_observers
     from residua.reports import write_report
     from residua.runs.run import Run
     from residua.training.events import Finished
@@ -135,7 +156,8 @@ def _run(
         return bool(signals) or progress.epoch >= last_epoch
 
     with stop_requests() as signals:
-        end = show(start(should_stop), LiveReport(), progress_file, display=display)
+        copies = recipe_observers(recipe, _say)
+        end = show(start(should_stop), LiveReport(), progress_file, *copies, display=display)
     if isinstance(end, Finished):
         show_result(end.result)
     else:

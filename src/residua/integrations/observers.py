@@ -22,7 +22,6 @@ from residua.training.events import (
     EpochFinished,
     Event,
     Finished,
-    Observer,
     Started,
     StepFinished,
     Stopped,
@@ -36,7 +35,7 @@ PUBLISH_FOLDER = "publish"
 """Of the snapshots that go to the Hub, in the run."""
 
 
-def recipe_observers(recipe: Recipe, say: Say | None = None) -> tuple[Observer, ...]:
+def recipe_observers(recipe: Recipe, say: Say | None = None) -> "tuple[SendingObserver, ...]":
     """The observers that a recipe asks for.
 
     Args:
@@ -44,7 +43,7 @@ def recipe_observers(recipe: Recipe, say: Say | None = None) -> tuple[Observer, 
         say: shows what fails, and at the end what is left; None: as warnings.
     """
     say = say or _warn
-    observers: list[Observer] = []
+    observers: list[SendingObserver] = []
     if recipe.sync is not None:
         observers.append(SyncObserver(recipe.sync, say))
     if recipe.publish is not None and recipe.publish.repository is not None:
@@ -61,6 +60,12 @@ def fit(recipe: Recipe, path: Path | str, should_stop: StopCondition = never) ->
     for _ in observe(train(recipe, path, should_stop), *recipe_observers(recipe)):
         pass
     return Run.open(Path(path))
+
+
+def send_pending(run: Run, say: Say | None = None) -> None:
+    """Continue what a finished training has left to be sent, in the background."""
+    for observer in recipe_observers(run.recipe, say):
+        observer.send_pending(run)
 
 
 def _warn(line: str) -> None:
@@ -96,8 +101,8 @@ class SendingObserver(ABC):
                 )
                 if dropped:
                     self._say_once("dropped", f"{self.name}: the oldest snapshots were dropped")
-            if (label is not None or isinstance(event, Started)) and outbox.pending:
-                self._start(self._run)
+            if label is not None or isinstance(event, Started):
+                self.send_pending(self._run)
         except OSError as error:
             reason = f"{error.strerror or error}"
             self._say_once(reason, f"{self.name}: a snapshot could not be staged: {reason}")
@@ -125,9 +130,14 @@ class SendingObserver(ABC):
     def command(self, run: Run) -> list[str]:
         """The module that sends, and its arguments."""
 
-    def accepts(self, run: Run) -> bool:
+    def accepts(self, _: Run) -> bool:
         """Whether there is anything to stage in this run."""
         return True
+
+    def send_pending(self, run: Run) -> None:
+        """Start the process that sends, where something waits."""
+        if Outbox(run.path / self.folder).pending:
+            self._start(run)
 
     def _start(self, run: Run) -> None:
         """Start the process that sends, unless it runs."""

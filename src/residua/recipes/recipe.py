@@ -87,8 +87,8 @@ class Recipe(Config):
     publish: Publish | None = None
     """Where and when the run is uploaded to the Hugging Face Hub while it trains."""
     sync: Path | None = None
-    """A folder, on a mounted drive say, in which a copy of the run is kept up to date, with its last
-    checkpoints; `residua resume` continues that copy as well."""
+    """A folder, on a mounted drive say, where a copy of the run is kept up to date, with its last
+    checkpoints; `residua resume` continues the copy as well."""
     target_accuracy: float | None = Field(default=None, gt=0, le=100)
     """An accuracy in percent; the log marks the epoch that first reaches it."""
     early_stopping: EarlyStopping | None = None

@@ -22,7 +22,7 @@ from residua import files
 APPENDED = ("log.jsonl",)
 """Files that grow in place, and are copied; all others are replaced as a whole, and are linked."""
 MAX_PENDING = 10
-"""Snapshots that wait; beyond it the oldest is dropped, since each may keep a checkpoint on disk."""
+"""Snapshots that wait; the oldest beyond it are dropped: each may keep a checkpoint on the disk."""
 MAX_MESSAGE = 1000
 """Characters of a message that are kept."""
 
@@ -55,7 +55,7 @@ class Backoff:
 
         It is varied by a quarter, so that trainings that failed together do not return together.
         """
-        delay = min(self.longest, self.first * 2 ** min(failures - 1, 30))
+        delay: float = min(self.longest, self.first * 2.0 ** min(failures - 1, 30))
         return max(delay * random.uniform(0.75, 1.25), retry_after or 0.0)
 
 

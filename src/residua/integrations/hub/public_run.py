@@ -114,5 +114,3 @@ def _copy_checkpoint(source: Path, target: Path, recipe: Recipe, private: Privat
         recipe=recipe, history=tuple(_scrubbed(record, private) for record in history)
     )
     Checkpoint(checkpoint.tensors, metadata).save(target)
-
-

@@ -4,6 +4,7 @@ The network is written as the list of its operations, which `torch.export` recor
 config.json; the code that runs it is `transformers_code/`.
 """
 
+import ast
 import inspect
 import json
 import operator
@@ -20,6 +21,8 @@ from residua.runs.model_file import ModelInfo
 
 CODE = Path(__file__).parent / "transformers_code"
 FILES = ("configuration_residua.py", "modeling_residua.py", "image_processing_residua.py")
+IMAGE_IMPORT = "from residua.data.folder import prepare_image"
+"""In a repository, the code of this function takes its place."""
 Json = Any
 
 
@@ -71,7 +74,7 @@ def write_transformers_files(folder: Path, network: NormalizedNetwork, info: Mod
     for name in FILES:
         code = (CODE / name).read_text(encoding="utf-8").replace("  # type: ignore[misc]", "")
         if name == "image_processing_residua.py":
-            code += _image_functions()
+            code = code.replace(f"\n{IMAGE_IMPORT}\n", "") + _image_functions()
         (folder / name).write_text(code, encoding="utf-8")
 
 
@@ -141,17 +144,24 @@ def _encoded(value: Any, inputs: dict[str, Json]) -> Json:
     raise UserError(f"the value {value!r} of this network cannot be published")
 
 
-def _operators() -> list[str]:
-    """The operators that the code runs: its `OPERATORS`, read without importing it."""
-    code = (CODE / "modeling_residua.py").read_text(encoding="utf-8")
-    return code.partition('OPERATORS = """')[2].partition('"""')[0].split()
+def _operators() -> set[str]:
+    """The operators that the code runs: its `OPERATORS`, read without importing transformers."""
+    tree = ast.parse((CODE / "modeling_residua.py").read_text(encoding="utf-8"))
+    value = next(
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "OPERATORS"
+    )
+    constants = (node for node in ast.walk(value) if isinstance(node, ast.Constant))
+    return {str(node.value) for node in constants}
 
 
 def _image_functions() -> str:
     """The code of residua that turns an image into the network's input."""
     functions = (image_files.prepare_image, image_files._to_rgb)
     sources = "\n\n".join(inspect.getsource(function) for function in functions)
-    return f"\n\nBACKGROUND = {image_files.BACKGROUND}\n\n\n{sources}"
+    imports = "from numpy.typing import NDArray\nfrom PIL import ImageOps\n"
+    return f"\n\n{imports}\nBACKGROUND = {image_files.BACKGROUND}\n\n\n{sources}"
 
 
 def _write_json(path: Path, tree: Json) -> None:

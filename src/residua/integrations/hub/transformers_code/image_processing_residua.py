@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
+
+from residua.data.folder import prepare_image
 
 
 class ResiduaImageProcessor(BaseImageProcessor):  # type: ignore[misc]

@@ -16,12 +16,13 @@ from transformers.modeling_outputs import ImageClassifierOutputWithNoAttention
 
 from .configuration_residua import ResiduaConfig
 
-OPERATORS = """
-    adaptive_avg_pool2d adaptive_max_pool2d add add_ amax amin avg_pool2d batch_norm cat chunk clone
-    constant_pad_nd conv2d div expand flatten gelu group_norm linear max_pool2d mean mul mul_
-    new_ones new_zeros pad permute relu relu_ reshape select sigmoid silu silu_ slice softmax
-    squeeze sub sum sym_size unsqueeze view
-""".split()
+OPERATORS = {
+    *("adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "max_pool2d", "conv2d", "linear"),
+    *("batch_norm", "group_norm", "relu", "relu_", "silu", "silu_", "gelu", "sigmoid", "softmax"),
+    *("add", "add_", "sub", "mul", "mul_", "div", "mean", "sum", "amax", "amin"),
+    *("cat", "chunk", "slice", "select", "flatten", "unsqueeze", "squeeze", "view", "reshape"),
+    *("permute", "expand", "clone", "pad", "constant_pad_nd", "new_ones", "new_zeros", "sym_size"),
+}
 """Operators of `torch.ops.aten` that a graph may use."""
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
