@@ -1,4 +1,4 @@
-"""A trained run, and a fake Hub with the real client."""
+"""A trained run, the repository made from it, and a fake Hub with the real client."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,13 +10,37 @@ from residua.recipes.recipe import Recipe
 from residua.runs.run import Run
 from residua.training.loop import fit
 
+RECIPE = {
+    "name": "tiny",
+    "data": {"kind": "shapes100", "train": 200, "test": 100},
+    "augmentation": [{"kind": "crop", "padding": 2}, {"kind": "flip"}],
+    "architecture": {"stem": {"kind": "conv", "width": 4}, "depths": [1, 1], "widths": [4, 8]},
+    "optimizer": {"kind": "sgd", "lr": {"kind": "linear", "start": 0.1, "end": 0.5}},
+    "epochs": 3,
+    "batch_size": 64,
+    "keep_checkpoints": 2,
+    "device": "cpu",
+}
+
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run whose last epoch is not its best, with a checkpoint of each."""
-    from conftest import TINY  # type: ignore[import-not-found]
+def recipe() -> Recipe:
+    return Recipe.model_validate(RECIPE)
 
-    return fit(Recipe.model_validate(TINY), tmp_path_factory.mktemp("published") / "run")
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> Run:
+    """A finished run; tests copy it before they change it."""
+    return fit(recipe, tmp_path_factory.mktemp("trained") / "run")
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory, trained: Run) -> Path:
+    """The files that are uploaded of the run."""
+    from residua.integrations.hub.repository import Contents, write_repository
+
+    contents = Contents("alice/tiny", "mit", checkpoints=True)
+    return write_repository(trained, tmp_path_factory.mktemp("hub") / ".repository", contents)
 
 
 @pytest.fixture
@@ -33,7 +57,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
         monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "ENDPOINT", fake.url)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
         yield fake
 
 

@@ -158,7 +158,7 @@ class Outbox:
     @property
     def status(self) -> Status:
         """What was reported last; an unreadable file counts as nothing."""
-        with suppress(OSError, ValueError, TypeError, AttributeError):
+        with suppress(OSError, ValueError, TypeError, KeyError):
             tree = json.loads(files.read_bytes(self._status_path))
             texts = {name: str(tree[name])[:MAX_MESSAGE] for name in ("failing", "sent")}
             return Status(**texts)

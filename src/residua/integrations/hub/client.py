@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from importlib import import_module
@@ -43,13 +43,23 @@ def require() -> Any:
 
     def client() -> Any:
         made = default_client()
-        made.timeout = TIMEOUT
+        made.event_hooks = made.event_hooks | {
+            "request": [*made.event_hooks["request"], _limit_time]
+        }
         return made
 
     hub.set_client_factory(client)
     utils.disable_progress_bars()
     utils.logging.set_verbosity_error()
     return hub
+
+
+def _limit_time(request: Any) -> None:
+    """Give a request time limits: some calls ask for none, and a client's own are then ignored."""
+    limits = request.extensions.get("timeout", {})
+    request.extensions["timeout"] = {
+        name: limits.get(name) or TIMEOUT for name in ("connect", "read", "write", "pool")
+    }
 
 
 def upload_folder(
@@ -182,7 +192,7 @@ def explain(error: BaseException, what: str) -> SendError:
         return SendError(f"{what}: the Hub did not answer within {TIMEOUT:g} s")
     if names & {"NetworkError", "ProtocolError", "TransportError", "ConnectionError"}:
         return SendError(f"{what}: the connection to the Hub failed ({type(error).__name__})")
-    return SendError(f"{what}: {type(error).__name__}: {_first_line(str(error))}")
+    return SendError(f"{what}: {type(error).__name__}: {_one_line(str(error))}")
 
 
 LOGIN = "there is no valid token: `hf auth login`, or set HF_TOKEN"
@@ -224,10 +234,10 @@ def _retry_after(response: Any, error: BaseException) -> float | None:
 
 
 def _server_message(error: BaseException) -> str:
-    text = _first_line(getattr(error, "server_message", None) or "")
+    text = _one_line(getattr(error, "server_message", None) or "")
     return f": {text}" if text else ""
 
 
-def _first_line(text: str) -> str:
-    lines: Sequence[str] = [line.strip() for line in text.splitlines() if line.strip()]
-    return re.sub(r"https?://\S+", "", lines[0])[:300].strip() if lines else ""
+def _one_line(text: str) -> str:
+    """A message in one line, without addresses."""
+    return " ".join(re.sub(r"https?://\S+", "", text).split())[:300]
