@@ -84,7 +84,9 @@ def test_copy_has_everything_at_the_end(recipe: Recipe, tmp_path: Path) -> None:
     assert len(list((drive / "run/checkpoints").glob("step-*"))) == recipe.keep_checkpoints + 1
 
 
-@pytest.mark.parametrize("last", range(0, 14, 2))
+@pytest.mark.parametrize(
+    "last", [3, *(pytest.param(last, marks=pytest.mark.slow) for last in (0, 5, 7, 9, 11))]
+)
 def test_copy_can_be_continued_after_each_file(
     last: int, recipe: Recipe, trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

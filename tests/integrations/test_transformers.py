@@ -55,7 +55,7 @@ SCRIPT = """
     for file in files:
         with Image.open(file) as image:
             image.load()
-        rows.append({each["label"]: each["score"] for each in classify(image, top_k=None)})
+        rows.append({each["label"]: each["score"] for each in classify(image, top_k=1000)})
     print(json.dumps(rows))
 """
 FEATURES = {

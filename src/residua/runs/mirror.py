@@ -27,6 +27,8 @@ DIRECTORIES = ("checkpoints", "artifacts", "report")
 ORDER = ("environment.json", "data.json", "artifacts", "model", "checkpoints", "log.jsonl")
 """The model of the best epoch comes before its checkpoint, as in the run itself: where only one of
 them was copied, resumption repeats the epoch. recipe.json comes last and makes the copy a run."""
+MOMENTARY = ("progress.json",)
+"""Files that only say what this process is doing."""
 COPY_CHUNK = 2**22
 
 
@@ -34,7 +36,8 @@ def run_files(run: Path) -> list[str]:
     """The files of a run that its continuation needs, and its model and result."""
     paths = [*run.iterdir(), *(run / "checkpoints").iterdir(), *(run / "artifacts").iterdir()]
     regular = [path for path in paths if path.is_file() and not path.is_symlink()]
-    return [str(path.relative_to(run)) for path in regular if not path.name.startswith(".")]
+    names = [str(path.relative_to(run)) for path in regular if not path.name.startswith(".")]
+    return [name for name in names if name not in MOMENTARY]
 
 
 def copy_path(sync: Path, run: Path) -> Path:

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from residua import files
 
-APPENDED = ("log.jsonl",)
-"""Files that grow in place, and are copied; all others are replaced as a whole, and are linked."""
+LINKED = ".safetensors"
+"""Files that are replaced as a whole and never changed, so that a link keeps them as they are; all
+others are small, some grow in place, and they are copied."""
 MAX_PENDING = 10
 """Snapshots that wait; the oldest beyond it are dropped: each may keep a checkpoint on the disk."""
 MAX_MESSAGE = 1000
@@ -104,7 +105,7 @@ class Outbox:
             for name in names:
                 target = partial / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                link_or_copy(run / name, target, link=name not in APPENDED)
+                link_or_copy(run / name, target, link=name.endswith(LINKED))
             waiting = [*self._snapshots(self._current), *self._snapshots(self._queue)]
             number = max((int(path.name.split("-")[0]) for path in waiting), default=0) + 1
             partial.rename(self._queue / f"{number:06d}-{label}")
