@@ -209,6 +209,14 @@ def test_symbolic_links_in_a_copy_are_replaced(trained: Run, tmp_path: Path) -> 
     assert not (copy / "log.jsonl").is_symlink()
 
 
+def test_links_in_a_snapshot_are_not_followed(trained: Run, tmp_path: Path) -> None:
+    source, copy = snapshot(trained, tmp_path), tmp_path / "drive" / "run"
+    copy.parent.mkdir()
+    (source / "notes.txt").symlink_to(trained.path / "recipe.json")
+    mirror.mirror(source, copy)
+    assert not (copy / "notes.txt").exists()
+
+
 def test_process_that_copies_does_without_torch() -> None:
     code = "import sys, residua.runs.mirror; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

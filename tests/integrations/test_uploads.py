@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -262,6 +263,22 @@ def test_files_that_others_added_stay(hub: FakeHub, repository: Path, tmp_path: 
     found.commit("main", {**(found.tree() or {}), "mine.txt": b"added by hand"}, "by hand")
     assert attempt(staged(repository, tmp_path))
     assert hub.tree("alice/tiny")["mine.txt"] == b"added by hand"
+
+
+@pytest.mark.parametrize("planted", ["link", "secret"])
+def test_snapshot_of_a_stranger_is_not_trusted(
+    planted: str, hub: FakeHub, repository: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "id_rsa"
+    secret.write_text("-----BEGIN OPENSSH PRIVATE KEY-----")
+    outbox = staged(repository, tmp_path)
+    snapshot = outbox.claim()
+    assert snapshot is not None
+    target = snapshot / repository.name / "notes.txt"
+    target.symlink_to(secret) if planted == "link" else shutil.copy(secret, target)
+    assert not attempt(outbox)
+    assert "nothing is published" in outbox.status.failing
+    assert hub.repositories == {} or hub.tree("alice/tiny") == {}
 
 
 def test_waiting_snapshots_are_bounded(repository: Path, tmp_path: Path) -> None:

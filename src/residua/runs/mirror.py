@@ -89,7 +89,7 @@ def _last_copy(snapshot: Path) -> Path:
 
 
 def _names(directory: Path) -> list[str]:
-    paths = (path for path in directory.rglob("*") if path.is_file())
+    paths = (path for path in directory.rglob("*") if path.is_file() and not path.is_symlink())
     return [str(path.relative_to(directory)) for path in paths]
 
 

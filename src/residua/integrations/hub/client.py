@@ -149,7 +149,11 @@ def endpoint() -> str | None:
 
 
 def _files(folder: Path) -> list[str]:
-    paths = (path for path in folder.rglob("*") if path.is_file())
+    """The files of a folder; a run may come from a stranger, so links are refused."""
+    paths = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    for path in paths:
+        if path.is_symlink():
+            raise SendError(f"{path} is a symbolic link: nothing is published", permanent=True)
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from residua.errors import UserError
 from residua.integrations.hub import client
+from residua.integrations.hub.private import PrivateText, check_public
 from residua.integrations.hub.repository import Contents, write_repository
 from residua.integrations.observers import PUBLISH_FOLDER
 from residua.recipes.publish import Publish
@@ -46,6 +47,7 @@ def send_snapshot(snapshot: Path, publish: Publish) -> str:
         if not folder.is_dir():
             contents = Contents(publish.repository, publish.license, checkpoints=True)
             write_repository(Run.open(snapshot), folder, contents)
+        check_public(folder, PrivateText.of_this_machine())
     except UserError as error:
         raise SendError(str(error), permanent=True) from None
     except Exception as error:  # A fault of a report must not end the uploads to come.
