@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
     from residua.errors import UserError
     from residua.inference.classifier import Classifier, evaluate, load
+    from residua.integrations.observers import fit
     from residua.recipes.loading import resolve
     from residua.recipes.recipe import Recipe
     from residua.runs.run import Run
-    from residua.training.loop import fit, resume, train
+    from residua.training.loop import resume, train
 
 __all__ = [
     "Classifier",
@@ -41,7 +42,7 @@ _MODULES = {
     "Run": "runs.run",
     "UserError": "errors",
     "evaluate": "inference.classifier",
-    "fit": "training.loop",
+    "fit": "integrations.observers",
     "load": "inference.classifier",
     "resolve": "recipes.loading",
     "resume": "training.loop",

@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 from residua.errors import escaped, is_utf8
 
@@ -68,7 +70,7 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def read_safetensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_safetensors(path: Path, max_bytes: int) -> tuple[dict[str, "Tensor"], dict[str, str]]:
     """Read the tensors (on the CPU) and the metadata of a safetensors file.
 
     The format contains no code, and no tensor can be larger than the file.

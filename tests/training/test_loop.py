@@ -356,7 +356,8 @@ def test_resume_refuses_an_edited_recipe(
 def test_resume_accepts_changes_that_weights_do_not_depend_on(tiny: Tiny, tmp_path: Path) -> None:
     run = fit(tiny(), tmp_path / "run", lambda progress: progress.step >= 2)
     free = {"name": "other", "keep_checkpoints": 3, "save_every": 2, "target_accuracy": 50.0}
-    run.write_recipe(run.recipe.replace(**free, tta="mirror"))
+    copies = {"sync": tmp_path / "drive", "publish": {"repository": "alice/tiny", "every": 5}}
+    run.write_recipe(run.recipe.replace(**free, **copies, tta="mirror"))
     *_, end = resume(run.path)
     assert isinstance(end, Finished)
 

@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,12 +85,16 @@ def train(
             check_available(directory)
         resolved = _fitted(resolved, minutes)
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
+
+    def run(path: Path) -> None:
+        start = partial(loop.train, resolved, path)
+        _run(start, path, resolved, until_epoch)
+
     if directory is not None:
-        path = directory
-        _run(lambda should_stop: loop.train(resolved, path, should_stop), path, until_epoch)
+        run(directory)
         return
     with _new_directory(Path("runs"), f"{resolved.name}-{now}") as path:
-        _run(lambda should_stop: loop.train(resolved, path, should_stop), path, until_epoch)
+        run(path)
 
 
 def _fitted(recipe: "Recipe", minutes: float) -> "Recipe":
@@ -140,26 +145,42 @@ def resume(
         schedules are those of a training of this length; what that does to the learning rate is
         printed.
     """
+    from residua.integrations.observers import send_pending
     from residua.runs.run import Run
     from residua.training import loop
 
-    if epochs is None and Run.open(run).result is not None:
+    opened = Run.open(run)
+    if epochs is None and opened.result is not None:
+        send_pending(opened, _say)
         quoted = printable(shlex.quote(str(run)))
         print(
             f"{printable(str(run))} is finished. `residua report {quoted}` writes its report "
             f"again; `residua resume {quoted} --epochs N` extends it."
         )
         return
-    _run(lambda should_stop: loop.resume(run, should_stop, epochs), run, until_epoch)
+    start = partial(loop.resume, run, epochs=epochs)
+    _run(start, run, opened.recipe, until_epoch)
+
+
+def _say(line: str) -> None:
+    from rich.markup import escape
+
+    from residua.cli.console import console
+
+    console.print(f"[yellow]{escape(printable(line))}[/]")
 
 
 def _run(
-    start: Callable[["StopCondition"], Iterator["Event"]], path: Path, until_epoch: int | None
+    start: Callable[["StopCondition"], Iterator["Event"]],
+    path: Path,
+    recipe: "Recipe",
+    until_epoch: int | None,
 ) -> None:
     """Show a training until it ends, then its figures; the last line is the report's path."""
     from residua.cli.console import ProgressDisplay, console, show, show_result, stop_requests
     from residua.cli.live_report import LiveReport
     from residua.cli.progress_file import ProgressFile
+    from residua.integrations.observers import recipe_observers
     from residua.reports import write_report
     from residua.runs.run import Run
     from residua.training.events import Finished
@@ -172,8 +193,9 @@ def _run(
         progress_file.check_evaluation(progress.step)
         return bool(signals) or progress.epoch >= last_epoch
 
+    observers: list[Observer] = [LiveReport(), progress_file, *recipe_observers(recipe, _say)]
     with stop_requests() as signals:
-        end = show(start(should_stop), LiveReport(), progress_file, display=display)
+        end = show(start(should_stop), *observers, display=display)
     if isinstance(end, Finished):
         show_result(end.result, path)
     else:

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
+from residua.errors import UserError
 from residua.recipes.recipe import Recipe
 from residua.runs.artifacts import load_samples
 from residua.runs.records import EpochRecord, Result
@@ -20,6 +20,14 @@ from residua.training.events import (
     Started,
     Stopped,
 )
+
+try:
+    from torch.utils.tensorboard import SummaryWriter
+except ModuleNotFoundError:
+    raise UserError(
+        "tensorboard: true needs tensorboard, which is not installed: "
+        "pip install 'residua[tensorboard]'"
+    ) from None
 
 DIRECTORY = "tensorboard"
 """The directory of the event files in a run."""

@@ -1,5 +1,6 @@
 """A recipe: everything that defines a training, one frozen value."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -12,6 +13,7 @@ from residua.models import Architecture
 from residua.optim import SAM, SGD, SWA, CrossEntropy, Optimizer, WeightAverage
 from residua.recipes.divergence import OnDivergence, Stop
 from residua.recipes.init import InitField
+from residua.recipes.publish import Publish
 from residua.schedules import Scheduled, bounds
 
 CompileMode = Literal["reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune"]
@@ -96,6 +98,13 @@ class Recipe(Config):
     """Epochs between checkpoints; the last epoch is always saved."""
     keep_checkpoints: PositiveInt = 1
     """Checkpoints kept besides the best one, and one more in case the last is damaged."""
+    tensorboard: bool = False
+    """Whether event files for TensorBoard are written to the run (extra `tensorboard`)."""
+    publish: Publish | None = None
+    """Where and when the run is uploaded to the Hugging Face Hub while it trains."""
+    sync: Path | None = None
+    """A folder, on a mounted drive say, where a copy of the run is kept up to date, with its last
+    checkpoints; `residua resume` continues the copy as well."""
     target_accuracy: float | None = Field(default=None, gt=0, le=100)
     """An accuracy in percent; the log marks the epoch that first reaches it."""
     early_stopping: EarlyStopping | None = None

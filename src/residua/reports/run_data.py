@@ -125,9 +125,13 @@ class RunData:
         return self.evaluated[-1].metrics.images if self.evaluated else None
 
 
+REPLICATE_FIELDS = {"name", "seed", "publish", "sync"}
+"""Fields that may differ between runs of one recipe: chance, and where copies go."""
+
+
 def config_key(recipe: Recipe) -> str:
-    """The recipe without its name and its seed: equal for runs that differ in chance alone."""
-    return recipe.model_dump_json(exclude={"name", "seed"})
+    """The recipe without `REPLICATE_FIELDS`: equal for runs that differ in chance alone."""
+    return recipe.model_dump_json(exclude=REPLICATE_FIELDS)
 
 
 def replicates_of(run: RunData, others: Iterable[RunData]) -> list[RunData]:

@@ -8,7 +8,10 @@ Expected: about 82 % after 200 epochs; target 74-75 % within 100.
 Published: two phases that switch after epoch 60: dropout 0.3, then 0.2; full, then reduced
 augmentation; MixUp alpha 0.2, then 0.15; cosine with warm restarts (T0 = 25 epochs), then cosine.
 SGD, momentum 0.9, weight decay 1e-3; learning rate 0.01 at the start, at most 0.1; batch size 256;
-label smoothing 0.1; patience 15; the last 5 checkpoints are kept.
+label smoothing 0.1; patience 15; the last 5 checkpoints are kept on a mounted drive, and uploads
+to the Hugging Face Hub every 10 epochs and at each best epoch:
+
+    residua train wrn28_10 --sync /mnt/drive --publish.repository USER/NAME
 
 Decided here: full augmentation is flip, shift-scale-rotate (0.0625, 0.1, 15 degrees, p 0.5), one 8
 x 8 hole (p 0.5), brightness and contrast 0.2 (p 0.3), hue and saturation (p 0.3); reduced is 0.05,
@@ -20,6 +23,7 @@ for more than 15 epochs.
 from residua.augment import Affine, CoarseDropout, ColorJitter, Flip, MixUp
 from residua.models import wide_resnet
 from residua.optim import SGD, CrossEntropy
+from residua.recipes.publish import Publish
 from residua.recipes.recipe import EarlyStopping, Recipe
 from residua.schedules import Cosine, Linear, Phases, Scheduled, WarmRestarts
 
@@ -63,6 +67,7 @@ recipe = Recipe(
     batch_size=256,
     early_stopping=EarlyStopping(patience=15, start_epoch=60),
     keep_checkpoints=5,
+    publish=Publish(every=10, best=True),
     target_accuracy=75,
     precision="float32",
 )

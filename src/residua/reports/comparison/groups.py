@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from residua.recipes.recipe import Recipe
 from residua.reports.kit.formatting import MISSING, flatten, setting
-from residua.reports.run_data import RunData, config_key
+from residua.reports.run_data import REPLICATE_FIELDS, RunData, config_key
 
 MAX_LABEL_LENGTH = 40
 """Of the differing fields in a label; groups with more are numbered."""
@@ -74,7 +74,7 @@ def _labels(recipes: Sequence[Recipe]) -> list[str]:
 def differing_fields(recipes: Sequence[Recipe]) -> list[tuple[str, list[str]]]:
     """The fields in which recipes differ: dotted path, and each recipe's value."""
     trees = [
-        dict(flatten(recipe.model_dump(mode="json", exclude={"name", "seed"})))
+        dict(flatten(recipe.model_dump(mode="json", exclude=REPLICATE_FIELDS)))
         for recipe in recipes
     ]
     paths = dict.fromkeys(path for tree in trees for path in tree)

@@ -263,6 +263,6 @@ def uses_whole_cifar100(recipe: Recipe) -> bool:
 
 
 def _is_built_in(recipe: Recipe) -> bool:
-    """Whether a recipe is the built-in one of its name, apart from seed, data and device."""
-    free = {"seed", "data", "device"}
+    """Whether a recipe is the built-in one of its name, apart from seed, data and where it runs."""
+    free = {"seed", "data", "device", "publish", "sync"}
     return recipes.built_in(recipe.name).model_dump(exclude=free) == recipe.model_dump(exclude=free)
