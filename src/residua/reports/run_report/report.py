@@ -4,7 +4,7 @@ import shlex
 
 from residua.reports.kit import document as doc
 from residua.reports.kit.formatting import flatten, setting
-from residua.reports.kit.images import ImageFile, contact_sheet, image_uri
+from residua.reports.kit.images import ImageFile, contact_sheet, picture
 from residua.reports.kit.tables import Table
 from residua.reports.run_data import RunData
 from residua.reports.run_report import summary
@@ -56,10 +56,11 @@ def _augmentation_section(run: RunData, samples: Samples | None) -> doc.Section:
     if samples is None:
         return doc.Section("Augmentation", ["The run has no sample images."])
     tiles = [
-        doc.Tile([image_uri(before), image_uri(after)], [samples.classes[label]])
+        doc.Tile([picture(before, f"Image of {name}"), picture(after, "augmented")], [name])
         for before, after, label in zip(
             samples.originals, samples.augmented, samples.labels.tolist(), strict=True
         )
+        for name in [samples.classes[label]]
     ]
     alt = "Training images, and below each its augmented version"
     sheet = contact_sheet([samples.originals, samples.augmented])
