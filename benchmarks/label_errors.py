@@ -19,10 +19,12 @@ from torch import Tensor
 import residua
 from residua.data import Split
 from residua.inference.label_errors import (
+    confident_classes,
     confident_joint,
     estimated_noise_rate,
     find_label_errors,
 )
+from residua.inference.mistakes import predict_split
 from residua.reports.kit.tables import Table, markdown_table
 
 SHARE = 0.05
@@ -31,37 +33,58 @@ Method = Callable[[Tensor, Tensor], Tensor]
 """From probabilities (N, K) and labels (N,) to indices, the likeliest wrong label first."""
 
 
-def confident_learning(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Off the diagonal of the confident joint: what `residua explain --mistakes` lists."""
-    return find_label_errors(probabilities, labels).indices
+def misclassified(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Every image whose prediction is not its label."""
+    return _ranked(probabilities, labels, probabilities.argmax(1) != labels)
+
+
+def off_diagonal(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Every image whose confident class is not its label."""
+    classes = confident_classes(probabilities, labels)
+    return _ranked(probabilities, labels, (classes != labels) & (classes >= 0))
 
 
 def prune_by_class(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Of each label as many images as the joint says are wrong, those of least self-confidence."""
+    """What `residua explain --mistakes` lists."""
+    return find_label_errors(probabilities, labels).indices
+
+
+def prune_by_noise_rate(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """For each label and class, as many images as the joint says, those of the largest margin."""
+    counts = confident_joint(probabilities, labels).round().long().fill_diagonal_(0)
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label, row in enumerate(counts):
+        members = (labels == label).nonzero()[:, 0]
+        for other in row.nonzero()[:, 0].tolist():
+            margin = probabilities[members, other] - probabilities[members, label]
+            order = margin.argsort(descending=True, stable=True)
+            chosen[members[order[: int(row[other])]]] = True
+    return _ranked(probabilities, labels, chosen & (probabilities.argmax(1) != labels))
+
+
+def both_prunings(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """What both prunings list."""
+    chosen = torch.zeros(2, len(labels), dtype=torch.bool)
+    chosen[0, prune_by_class(probabilities, labels)] = True
+    chosen[1, prune_by_noise_rate(probabilities, labels)] = True
+    return _ranked(probabilities, labels, chosen.all(0))
+
+
+def _ranked(probabilities: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
+    """The chosen images (N,) bool, those with the least probability of their label first."""
     own = probabilities.gather(1, labels[:, None])[:, 0]
-    joint = confident_joint(probabilities, labels)
-    counts = (joint.sum(1) - joint.diagonal()).round().long()
-    chosen = [
-        members[own[members].argsort()[:number]]
-        for label, number in enumerate(counts.tolist())
-        for members in [(labels == label).nonzero()[:, 0]]
-    ]
-    indices = torch.cat(chosen)
+    indices = chosen.nonzero()[:, 0]
     return indices[own[indices].argsort(stable=True)]
 
 
-def disagreement(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Every image whose prediction differs from its label, the most confident first."""
-    confidence, predicted = probabilities.max(1)
-    indices = (predicted != labels).nonzero()[:, 0]
-    return indices[confidence[indices].argsort(descending=True, stable=True)]
-
-
 METHODS: dict[str, Method] = {
-    "confident learning": confident_learning,
-    "confident learning, pruned by class": prune_by_class,
-    "every misclassified image": disagreement,
+    "every misclassified image": misclassified,
+    "off the diagonal of the joint": off_diagonal,
+    "prune by class": prune_by_class,
+    "prune by noise rate": prune_by_noise_rate,
+    "both prunings": both_prunings,
 }
+"""Of the paper; each list is ranked by the probability of the label, the least first."""
 
 
 def flip(split: Split, seed: int, within_superclass: bool) -> tuple[Tensor, Tensor]:
@@ -134,8 +157,7 @@ def main() -> None:
     options = parser.parse_args()
     classifier = residua.load(options.run)
     test = classifier.recipe.data.load(classifier.recipe.seed).test
-    batches = [classifier.predict(images).probabilities for images in test.images.split(500)]
-    probabilities = torch.cat(batches)
+    probabilities = predict_split(classifier, test)
     accuracy = 100 * float((probabilities.argmax(1) == test.labels).double().mean())
     unflipped = find_label_errors(probabilities, test.labels)
     rate = 100 * estimated_noise_rate(probabilities, test.labels)

@@ -6,7 +6,16 @@ Importing it imports nothing heavy: a command imports what it needs when it runs
 import sys
 
 try:
-    from residua.cli import data, evaluate, find_lr, recipes, report, train, watch  # noqa: F401
+    from residua.cli import (  # noqa: F401
+        data,
+        evaluate,
+        explain,
+        find_lr,
+        recipes,
+        report,
+        train,
+        watch,
+    )
     from residua.cli.app import main
 except KeyboardInterrupt:
     # Ctrl-C right after the start, before `main` can handle it.

@@ -1,6 +1,6 @@
 """The nearest training images in a network's own feature space."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -40,7 +40,13 @@ def penultimate_features(classifier: Classifier, images: Tensor) -> Tensor:
     return torch.cat(list(_feature_batches(classifier, images)))
 
 
-def nearest_images(classifier: Classifier, images: Tensor, split: Split, k: int = 8) -> Neighbors:
+def nearest_images(
+    classifier: Classifier,
+    images: Tensor,
+    split: Split,
+    k: int = 8,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Neighbors:
     """The k images of a split whose penultimate features have the least cosine distance.
 
     The split's features are not held at once.
@@ -50,6 +56,7 @@ def nearest_images(classifier: Classifier, images: Tensor, split: Split, k: int 
         images: (N, 3, H, W) uint8.
         split: for example the training set.
         k: neighbours an image; fewer where the split has fewer.
+        advance: called after each batch of the split with the number of its images.
     """
     wanted = F.normalize(penultimate_features(classifier, images))
     similarity, indices = torch.empty(len(images), 0), torch.empty(len(images), 0).long()
@@ -62,6 +69,7 @@ def nearest_images(classifier: Classifier, images: Tensor, split: Split, k: int 
         best = all_similarity.topk(min(k, all_similarity.shape[1]), 1)
         similarity = best.values
         indices = torch.cat([indices, numbers], 1).gather(1, best.indices)
+        advance(len(features))
     return Neighbors(indices, similarity)
 
 
