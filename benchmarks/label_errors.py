@@ -2,8 +2,8 @@
 
     python benchmarks/label_errors.py RUN --output records/DATE-label-errors
 
-A share of the run's test labels is flipped; the network has not been trained on the test set, so its
-probabilities are out of sample. Each method's list is held against the flipped labels. Several
+A share of the run's test labels is flipped; the network has not been trained on the test set, so
+its probabilities are out of sample. Each method's list is held against the flipped labels. Several
 draws of the flips, of two kinds: to any other class, and to another class of the same superclass.
 """
 

@@ -88,4 +88,6 @@ def test_methods_of_the_benchmark_rank_certain_flips_first() -> None:
     split = Split(torch.zeros(100, 3, 1, 1).byte(), labels, tuple("abcd"))
     flipped, mask = benchmark.flip(split, 1, within_superclass=False)
     for method in benchmark.METHODS.values():
-        assert set(method(confident(labels, 4), flipped).tolist()) == set(mask.nonzero()[:, 0].tolist())
+        assert set(method(confident(labels, 4), flipped).tolist()) == set(
+            mask.nonzero()[:, 0].tolist()
+        )

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from residua.data import ChannelStats, Shapes100
 from residua.augment.normalize import Normalize
+from residua.data import ChannelStats, Shapes100
 from residua.inference import classifier as classifiers
 from residua.inference.explain import nearest_images, neighbors, penultimate_features
 from residua.models.network import NormalizedNetwork

@@ -1,8 +1,9 @@
 """Pages in a real browser: accessibility, width, contrast and errors, on phones and in the dark."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,12 +129,10 @@ def _assert_chart_text_is_readable(page: "Page") -> None:
 
 
 def _assert_structure(html: str) -> None:
-    import re
-
     images = re.findall(r"<img [^>]*>", html)
     assert not [image[:80] for image in images if not re.search(r'alt="[^"]', image)]
     levels = [int(level) for level in re.findall(r"<h([1-6])", html)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    steps = zip(levels, levels[1:], strict=False)
+    steps = pairwise(levels)
     assert all(after <= before + 1 for before, after in steps), levels

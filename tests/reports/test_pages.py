@@ -47,6 +47,9 @@ def test_the_animation_fits_the_page(
     path = write_report(finished)
     shown = "document.querySelector('picture img')"
     with opened(browser, path, 390, scheme, reduced_motion=motion) as page:
+        page.get_by_text("The training as an animation").click()
+        page.locator("picture img").scroll_into_view_if_needed()
+        page.wait_for_function(f"{shown}.complete && {shown}.naturalWidth > 0")
         chosen = page.evaluate(f"{shown}.currentSrc")
         media = page.evaluate(
             "[...document.querySelectorAll('picture source')]"

@@ -81,8 +81,8 @@ def find_label_errors(probabilities: Tensor, labels: Tensor) -> LabelErrors:
     """Prune by class: of each label, the images whose label is the least probable.
 
     Their number is what the confident joint has off its diagonal for this label. Images that the
-    network classifies as labelled are left out. On CIFAR-100 this ranks flipped labels better than
-    the paper's other methods: records/2026-11-25-label-errors.
+    network classifies as labelled are left out. On CIFAR-100 this finds more flipped labels
+    than the paper's other ways of pruning: records/2026-11-25-label-errors.
 
     Args:
         probabilities: (N, K) float32, out of sample: of a network that was not trained on them.

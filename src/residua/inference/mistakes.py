@@ -74,7 +74,8 @@ def predict_split(
 ) -> Tensor:
     """The probabilities (N, K) float32 of a split, with the recipe's test-time augmentation."""
     batches = []
-    for images in split.images.split(EVAL_BATCH_SIZE):
+    for start in range(0, len(split), EVAL_BATCH_SIZE):
+        images = split.images[start : start + EVAL_BATCH_SIZE]
         batches.append(classifier.predict(images).probabilities)
         advance(len(images))
     return torch.cat(batches)

@@ -60,7 +60,11 @@ def _keep(outputs: dict[str, Tensor], name: str, *call: object) -> None:
 
 def _find_layer(network: ResidualNetwork, name: str) -> nn.Module:
     stages = {f"stage{number}": stage for number, stage in enumerate(network.stages, 1)}
-    modules = {"stem": network.stem, **dict(network.named_modules()), **stages}
+    modules: dict[str, nn.Module] = {
+        "stem": network.stem,
+        **dict(network.named_modules()),
+        **stages,
+    }
     if not name or name not in modules:
         raise UserError(
             f"there is no layer {name!r}: choose from {', '.join(stage_names(network))}, or a name "

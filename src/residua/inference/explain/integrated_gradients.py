@@ -85,7 +85,8 @@ def _mean_gradient(
     shares = torch.as_tensor((1 + nodes) / 2, dtype=image.dtype, device=image.device)
     factors = torch.as_tensor(weights / 2, dtype=image.dtype, device=image.device)
     total = torch.zeros_like(image)
-    for share, factor in zip(shares.split(BATCH_SIZE), factors.split(BATCH_SIZE), strict=True):
+    for first in range(0, steps, BATCH_SIZE):
+        share, factor = (values[first : first + BATCH_SIZE] for values in (shares, factors))
         points = (start + share[:, None, None, None] * (image - start)).requires_grad_()
         (gradients,) = torch.autograd.grad(network(points)[:, target].sum(), points)
         total += (factor[:, None, None, None] * gradients).sum(0)

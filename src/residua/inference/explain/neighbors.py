@@ -75,7 +75,8 @@ def nearest_images(
 
 def _feature_batches(classifier: Classifier, images: Tensor) -> Iterator[Tensor]:
     network, recipe = classifier.network, classifier.recipe
-    for batch in images.split(EVAL_BATCH_SIZE):
+    for start in range(0, len(images), EVAL_BATCH_SIZE):
+        batch = images[start : start + EVAL_BATCH_SIZE]
         with eval_mode(network):
             features = compute_logits(
                 network.network.features,

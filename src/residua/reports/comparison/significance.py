@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from residua.reports.comparison.groups import Group
-from residua.reports.comparison.tables import BEST_ACCURACY, LAST_ACCURACY, Measure
+from residua.reports.comparison.tables import LAST_ACCURACY, Measure, accuracy_measures
 from residua.reports.kit.formatting import format_p, points, signed
 from residua.reports.kit.statistics import ALPHA, WelchTest, holm, welch_test
 from residua.reports.kit.tables import Table
@@ -24,7 +24,7 @@ def verdicts(groups: Sequence[Group]) -> list[str]:
 def tests_table(groups: Sequence[Group]) -> Table:
     """The figures of the tests of last and best test accuracies, of pairs that can be tested."""
     rows = []
-    for measure in (LAST_ACCURACY, BEST_ACCURACY):
+    for measure in accuracy_measures(groups):
         for (first, second), tested in _test_pairs(groups, measure):
             if tested is not None:
                 test, p = tested

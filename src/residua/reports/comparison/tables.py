@@ -30,9 +30,7 @@ LAST_ACCURACY = Measure(
 BEST_ACCURACY = Measure(
     "Test accuracy, best epoch, %", lambda _, result: result.best.test_accuracy, 2
 )
-RESULTS = (
-    LAST_ACCURACY,
-    BEST_ACCURACY,
+SPEED = (
     Measure("Training, s", lambda run, _: run.train_seconds, 1),
     Measure("Images/s", lambda run, _: run.images_per_second or 0.0, 0),
 )
@@ -48,17 +46,24 @@ FIT = (
 """Of the last epoch."""
 
 
+def accuracy_measures(groups: Sequence[Group]) -> tuple[Measure, ...]:
+    """Last and best test accuracy; only the former where they are the same in every run."""
+    same = all(LAST_ACCURACY.values(group) == BEST_ACCURACY.values(group) for group in groups)
+    return (LAST_ACCURACY,) if same else (LAST_ACCURACY, BEST_ACCURACY)
+
+
 def results_table(groups: Sequence[Group]) -> Table:
     """Accuracies and speed of each group: mean ± standard deviation."""
+    measures = (*accuracy_measures(groups), *SPEED)
     rows = [
         (
             group.label,
             str(len(group.finished)),
-            *(mean_std(measure.values(group), measure.digits) for measure in RESULTS),
+            *(mean_std(measure.values(group), measure.digits) for measure in measures),
         )
         for group in groups
     ]
-    return Table(("Recipe", "n", *(measure.title for measure in RESULTS)), rows)
+    return Table(("Recipe", "n", *(measure.title for measure in measures)), rows)
 
 
 def fit_table(groups: Sequence[Group]) -> Table:

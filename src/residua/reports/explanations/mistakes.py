@@ -88,7 +88,9 @@ def _document(info: ModelInfo, mistakes: Mistakes) -> doc.Document:
     ]
     notes = [IN_SAMPLE if mistakes.in_sample else OUT_OF_SAMPLE]
     if info.selection_split == name and not info.is_last:
-        notes.append("The best epoch was selected on this split, which makes it a little optimistic.")
+        notes.append(
+            "The best epoch was selected on this split, which makes it a little optimistic."
+        )
     return doc.Document(
         title=f"{info.recipe.name}: mistakes",
         subtitle=f"{data_title(info.recipe.data)}, {name} split · epoch {info.epoch}",

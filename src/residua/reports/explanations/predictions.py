@@ -161,11 +161,10 @@ def _summary(images: Sequence[ExplainedImage]) -> Table:
 
 def _image_section(number: int, image: ExplainedImage, no_neighbors: str) -> doc.Section:
     explanation = image.explanation
+    sums = doc.Caption(completeness(explanation.attribution, explanation.target))
     blocks: list[doc.Block] = [
         _verdict(image),
-        _overlays(explanation),
-        top_table(explanation),
-        doc.Caption(completeness(explanation.attribution, explanation.target)),
+        doc.Columns([[_overlays(explanation), sums], [top_table(explanation)]]),
         doc.Heading("Nearest training images"),
         _neighbors(image, no_neighbors),
         doc.Details("Feature maps", _feature_maps(number, explanation)),
@@ -181,7 +180,7 @@ def _verdict(image: ExplainedImage) -> doc.Text:
     elif image.label == name:
         parts += [doc.Strong(name, "good"), f" ({percent(100 * probability)}), which is right."]
     else:
-        parts += [doc.Strong(name, "bad"), f" ({percent(100 * probability)}); it is "]
+        parts += [doc.Strong(name, "bad"), f" ({percent(100 * probability)}); its label is "]
         parts += [doc.Strong(image.label), "."]
     if image.explanation.target != name:
         parts.append(f" The pictures explain the class {image.explanation.target}.")

@@ -133,6 +133,8 @@ class Section:
     blocks: Sequence[Block]
     label: str = ""
     """What the navigation calls it; empty for its title."""
+    folded: bool = False
+    """Whether a page shows its heading only, until it is opened or its link is followed."""
 
 
 @dataclass(frozen=True)

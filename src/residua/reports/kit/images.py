@@ -82,7 +82,9 @@ class Animation(ImageFile):
             Markup('<source media="{}" srcset="{}">').format(media, data_uri(content, "webp"))
             for media, content in sources.items()
         ]
-        return Markup("<picture>{}{}</picture>").format(Markup("").join(tags), super().inline)
+        # Loaded when it is seen, so that it starts then.
+        image = super().inline.replace("<img ", '<img loading="lazy" ')
+        return Markup("<picture>{}{}</picture>").format(Markup("").join(tags), image)
 
 
 @dataclass(frozen=True)

@@ -70,20 +70,22 @@ def _frames(
         ratios = (3, 3, 1.9) if filters else (1, 1)
         size = (4.6, 7.2 if filters else 5.6)
         figure = Figure(figsize=size, dpi=100, layout="constrained")
-        accuracy_axes, loss_axes, *filter_axes = figure.subplots(
-            len(ratios), height_ratios=ratios
-        )
+        accuracy_axes, loss_axes, *filter_axes = figure.subplots(len(ratios), height_ratios=ratios)
         parts: list[_Curves | _Filters] = [
             _Curves(accuracy_axes, "Accuracy in %", run, "accuracy", colors),
             _Curves(loss_axes, "Loss", run, "loss", colors),
             *(_Filters(axes, filters) for axes in filter_axes),
         ]
         accuracy_axes.set_ylim(0, 100)
+        title = figure.suptitle(_title(run, run.finished_epochs), x=0.01, ha="left")
+        # The layout is computed once: it takes long, and moves by parts of a pixel.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         frames = []
         for epoch in frame_epochs(run.finished_epochs):
             for part in parts:
                 part.show(epoch)
-            figure.suptitle(_title(run, epoch), x=0.01, ha="left", color=colors["ink"])
+            title.set_text(_title(run, epoch))
             frames.append(_frame(figure))
     return [frames[-1], *frames]
 

@@ -45,9 +45,15 @@ def metrics(run: RunData, structure: Structure | None, flops: int | None) -> lis
 
 def _finished(result: Result, run: RunData) -> list[doc.Metric]:
     last, best = result.last, result.best
-    selected = f"epoch {best.epoch}"
-    if len(run.evaluated) > 1:
-        selected += f", selected on {result.selection_split}"
+    if last == best:
+        epoch = "the only one evaluated" if len(run.evaluated) == 1 else "the last and the best"
+        return [
+            doc.Metric(
+                "Test accuracy", percent(last.test_accuracy), f"epoch {last.epoch}, {epoch}"
+            ),
+            doc.Metric("Top-5", percent(last.test_top5), f"epoch {last.epoch}"),
+        ]
+    selected = f"epoch {best.epoch}, selected on {result.selection_split}"
     return [
         doc.Metric("Test accuracy, last epoch", percent(last.test_accuracy), f"epoch {last.epoch}"),
         doc.Metric("Test accuracy, best epoch", percent(best.test_accuracy), selected),
