@@ -71,7 +71,7 @@ def test_each_epoch_has_a_frame_and_the_end_comes_first_and_last(scheme):
 
 
 def test_animation_is_played_once_in_less_than_five_seconds():
-    animation = training_animation(run_data(records(40)), {})
+    animation = training_animation(run_data(records(12)), {})
     for content in (animation.content, animation.dark):
         assert Image.open(io.BytesIO(content)).info["loop"] == 1
         assert sum(milliseconds for _, milliseconds in frames(content)) <= 1000 * SECONDS + 20

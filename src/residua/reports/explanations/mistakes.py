@@ -137,7 +137,7 @@ def _label_blocks(mistakes: Mistakes) -> list[doc.Block]:
     tiles = [
         doc.Tile(
             [picture(split.images[index], f"Image labelled {label}; {predicted} suggested")],
-            (label, f"rather {predicted}", f"{percent(100 * own)}, {percent(100 * confidence)}"),
+            (label, f"rather {predicted}", percent(100 * own), percent(100 * confidence)),
         )
         for index, label, predicted, own, confidence in rows[:MAX_IMAGES]
     ]
@@ -148,7 +148,7 @@ def _label_blocks(mistakes: Mistakes) -> list[doc.Block]:
     columns = ("Image", "Label", "Prediction", "Probability of the label", "of the prediction")
     return [
         *blocks,
-        doc.Gallery(("Label", "Prediction", "Probabilities"), tiles),
+        doc.Gallery(columns[1:], tiles),
         doc.Caption("Below each image: label, prediction, the probabilities of the two."),
         doc.Details("As a table", [Table(columns, table, text_columns=3)]),
         doc.Heading("Labels and predictions that are listed most often"),

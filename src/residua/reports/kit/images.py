@@ -83,7 +83,8 @@ class Animation(ImageFile):
             for media, content in sources.items()
         ]
         # Loaded when it is seen, so that it starts then.
-        image = super().inline.replace("<img ", '<img loading="lazy" ')
+        uri = data_uri(self.content, "webp")
+        image = Markup('<img loading="lazy" alt="{}" src="{}">').format(self.alt, uri)
         return Markup("<picture>{}{}</picture>").format(Markup("").join(tags), image)
 
 
