@@ -61,3 +61,12 @@ def test_the_animation_fits_the_page(
         assert chosen == source
         scale = page.evaluate(f"{shown}.getBoundingClientRect().width / {shown}.naturalWidth")
         assert scale > 0.65, "11 pt text would be below 10 px"
+
+
+def test_links_open_folded_sections(browser: "Browser", finished: Run) -> None:
+    """Without a script: the anchors are inside the details."""
+    with opened(browser, write_report(finished), 390, "light") as page:
+        table = page.get_by_text("Most confused")
+        assert not table.is_visible()
+        page.get_by_role("link", name="Classes").click()
+        table.wait_for(state="visible")
