@@ -75,6 +75,7 @@ def explain(
         )
     if not 0 <= neighbors <= 100:
         raise UserError("--neighbors must be from 0 to 100")
+    _check_output(output)
     classifier = load(model, checkpoint, device)
     if mistakes:
         _mistakes(classifier, split, output)
@@ -112,7 +113,7 @@ def _explain(
             names, images, explanations, nearest, strict=True
         )
     ]
-    _make_directory(output)
+    output.mkdir(parents=True, exist_ok=True)
     filters = classifier.network.network.first_convolution.weight.cpu()
     page = write_explanations(classifier.info, explained, filters, output, reason)
     console.print(terminal_table(_top_table(explained)))
@@ -135,7 +136,7 @@ def _mistakes(
     from residua.reports.kit.tables import Table, terminal_table
 
     split = _Data(classifier).split(split_name)
-    _make_directory(output)
+    output.mkdir(parents=True, exist_ok=True)
     with _progress("classifying", len(split)) as advance:
         found = find_mistakes(classifier, split, split_name, advance)
     page = write_mistakes(classifier.info, found, output)
@@ -234,11 +235,12 @@ def _top_table(images: Sequence["ExplainedImage"]) -> "Table":
     return Table(("Image", "True class", "Top 5", "Probability"), rows, text_columns=3)
 
 
-def _make_directory(path: Path) -> None:
-    """Make the output directory. Raises UserError for that of a run."""
+def _check_output(path: Path) -> None:
+    """Raise UserError for an output directory that is a run's, or no directory."""
     if (path / "recipe.json").exists():
         raise UserError(f"{path} is a run: choose another --output")
-    path.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is no directory: choose another --output")
 
 
 @contextmanager

@@ -113,8 +113,8 @@ def write_explanations(
 def completeness(attribution: Attribution, target: str) -> str:
     """A sentence on the completeness of integrated gradients."""
     sums = (
-        f"Integrated gradients of {target} sum to {attribution.total:.4f}; its logit is "
-        f"{attribution.difference:.4f} above that of the baseline"
+        f"Integrated gradients of {target} sum to {attribution.total:.4f}; its logit minus that of "
+        f"the baseline is {attribution.difference:.4f}"
     )
     verdict = "completeness holds" if attribution.is_complete else "completeness does not hold"
     return f"{sums}: {verdict} (error {attribution.error:.4f}, {attribution.steps} steps)."
