@@ -12,9 +12,11 @@ from test_run_report import markdown_of
 
 from residua.models import Architecture, ConvStem
 from residua.reports import write_report
+from residua.reports.kit.html import TEMPLATES
+from residua.reports.kit.images import COLORS, DARK_COLORS
 from residua.reports.run_report.animation import (
-    LAST_FRAME_SECONDS,
     MAX_FRAMES,
+    SECONDS,
     frame_epochs,
     training_animation,
 )
@@ -50,27 +52,46 @@ def test_filters_are_saved_epoch_by_epoch(tmp_path):
     assert (load_filters(run)[1] == 2).all()
 
 
-def test_each_epoch_has_a_frame_and_the_last_is_shown_longest():
+@pytest.mark.parametrize("scheme", ["content", "dark"])
+def test_each_epoch_has_a_frame_and_the_end_comes_first_and_last(scheme):
     weights = torch.rand(4, 3, 3, 3)
     animation = training_animation(run_data(records(4)), {0: weights, 2: weights.flip(0)})
-    shown = frames(animation.content)
+    first, *shown = frames(getattr(animation, scheme))
     assert len(shown) == 5
-    assert shown[-1][1] == 1000 * LAST_FRAME_SECONDS
-    assert max(duration for _, duration in shown[:-1]) < 1000 * LAST_FRAME_SECONDS
-    width = shown[0][0].shape[1]
-    filters = [pixels[:, int(0.77 * width) :] for pixels, _ in shown]
+    assert (first[0] == shown[-1][0]).all()
+    assert (first[0] != shown[0][0]).any()
+    height = first[0].shape[0]
+    filters = [pixels[int(0.82 * height) :] for pixels, _ in shown]
     assert (filters[0] == filters[1]).all()
-    assert (filters[1][60:] != filters[2][60:]).any()
-    curves = [pixels[60:, : int(0.75 * width)] for pixels, _ in shown]
+    assert (filters[1] != filters[2]).any()
+    curves = [pixels[40 : int(0.75 * height)] for pixels, _ in shown]
     assert all((before != after).any() for before, after in pairwise(curves))
-    (still,) = frames(animation.still)
+    (still,) = frames(animation.still if scheme == "content" else animation.dark_still)
     assert (still[0] == shown[-1][0]).all()
+
+
+def test_animation_is_played_once_in_less_than_five_seconds():
+    animation = training_animation(run_data(records(12)), {})
+    for content in (animation.content, animation.dark):
+        assert Image.open(io.BytesIO(content)).info["loop"] == 1
+        assert sum(milliseconds for _, milliseconds in frames(content)) <= 1000 * SECONDS + 20
+
+
+def test_dark_pages_have_their_own_colors():
+    animation = training_animation(run_data(records(3)), {})
+    for content, colors in ((animation.still, COLORS), (animation.dark_still, DARK_COLORS)):
+        pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA")).reshape(-1, 4)
+        solid = {tuple(pixel[:3]) for pixel in pixels if pixel[3] == 255}
+        assert tuple(bytes.fromhex(colors["test"][1:])) in solid
+    css = TEMPLATES.loader.get_source(TEMPLATES, "style.css")[0]
+    dark = css.split("prefers-color-scheme: dark")[1].split("\n}\n")[0]
+    assert all(f"--{name}: {color};" in dark for name, color in DARK_COLORS.items())
 
 
 def test_curves_are_shown_without_filters():
     animation = training_animation(run_data(records(3)), {})
     assert "filters" not in animation.alt
-    assert len(frames(animation.content)) == 4
+    assert len(frames(animation.content)) == 5
 
 
 @pytest.mark.parametrize("last", [2, 59, 60, 250])
@@ -84,8 +105,10 @@ def test_animation_is_written_when_training_is_finished(tmp_path):
     run = make_run(tmp_path / "run", log=records(4))
     page = write_report(run)
     assert "training.webp" not in markdown_of(run)
-    assert "prefers-reduced-motion" not in page.read_text()
+    assert "<picture>" not in page.read_text()
     finish(run)
-    assert 'media="(prefers-reduced-motion: reduce)"' in write_report(run).read_text()
+    html = write_report(run).read_text()
+    assert 'media="(prefers-reduced-motion: reduce)"' in html
+    assert 'loading="lazy"' in html, "it starts when it is seen"
     assert "figures/training.webp" in markdown_of(run)
-    assert len(frames((run.report_dir / "figures/training.webp").read_bytes())) == 5
+    assert len(frames((run.report_dir / "figures/training.webp").read_bytes())) == 6

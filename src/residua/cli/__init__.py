@@ -9,6 +9,7 @@ try:
     from residua.cli import (  # noqa: F401
         data,
         evaluate,
+        explain,
         find_lr,
         push,
         recipes,

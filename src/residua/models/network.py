@@ -21,10 +21,15 @@ class ResidualNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) float32 to logits (N, classes); the linear layer is always in float32."""
-        features = self.head[:-1](self.stages(self.stem(images)))
+        features = self.features(images)
         with _autocast_disabled(images.device.type):
             logits: Tensor = self.head[-1](features.float())
         return logits
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) float32 to the input of the linear layer, (N, D)."""
+        features: Tensor = self.head[:-1](self.stages(self.stem(images)))
+        return features
 
     @property
     def first_convolution(self) -> nn.Conv2d:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from residua.data import Data
 from residua.recipes.recipe import Recipe
 from residua.runs.environment import RunEnvironment
 from residua.runs.records import DataFingerprint, EpochRecord, InitRecord, Metrics, Result
@@ -125,8 +126,14 @@ class RunData:
         return self.evaluated[-1].metrics.images if self.evaluated else None
 
 
-REPLICATE_FIELDS = {"name", "seed", "publish", "sync"}
+REPLICATE_FIELDS = {"name", "seed", "publish", "sync", "tensorboard"}
 """Fields that may differ between runs of one recipe: chance, and where copies go."""
+
+
+def data_title(data: Data) -> str:
+    """A data set's name for people: CIFAR-100, shapes100, or the name of a folder."""
+    names = {"cifar100": "CIFAR-100", "cifar10": "CIFAR-10"}
+    return Path(data.path).name if data.kind == "folder" else names.get(data.kind, data.kind)
 
 
 def config_key(recipe: Recipe) -> str:

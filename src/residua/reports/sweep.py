@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from residua.errors import UserError
 from residua.reports.kit import document as doc
-from residua.reports.kit.charts import STYLE, Series, line_chart, svg
+from residua.reports.kit.charts import Series, chart_style, line_chart, svg
 from residua.reports.kit.formatting import MISSING, mean_std, percent, setting
 from residua.reports.kit.html import write_html
 from residua.reports.kit.images import COLORS, ImageFile
@@ -124,7 +124,7 @@ def effect_charts(sweep: Sweep, trials: Sequence[Trial]) -> list[ImageFile]:
 
 def _effect_chart(path: str, sweep: Sweep, trials: Sequence[Trial]) -> ImageFile:
     space = sweep.space[path]
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(chart_style()):
         figure = Figure(figsize=(4.8, 2.9), layout="constrained")
         axes = figure.add_subplot()
         axes.set_title(f"Holdout accuracy, %, by {path}")

@@ -1,9 +1,10 @@
-"""Grad-CAM: the pixels that support a class."""
+"""Grad-CAM: the regions that support a class."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from residua.inference.explain.gradients import gradients_in_eval_mode
 from residua.models import ResidualNetwork
 
 
@@ -24,19 +25,13 @@ def grad_cam(
     Returns:
         (H, W) float32 in [0, 1], with a maximum of 1 unless no value is positive.
     """
-    training = network.training
-    network.eval()
-    try:
-        with torch.enable_grad():
-            end = range(len(network.stages))[stage] + 1
-            features = network.stages[:end](network.stem(image[None])).detach()
-            features.requires_grad_()
-            deeper = network.stages[end:](features)
-            logits = network.head(deeper)[0]
-            index = logits.argmax() if target is None else target
-            (gradients,) = torch.autograd.grad(logits[index], features)
-    finally:
-        network.train(training)
+    with gradients_in_eval_mode(network):
+        end = range(len(network.stages))[stage] + 1
+        features = network.stages[:end](network.stem(image[None])).detach()
+        features.requires_grad_()
+        logits = network.head(network.stages[end:](features))[0]
+        index = logits.argmax() if target is None else target
+        (gradients,) = torch.autograd.grad(logits[index], features)
     weights = gradients.mean((2, 3), keepdim=True)
     heatmap = (weights * features.detach()).sum(1, keepdim=True).relu()
     resized = F.interpolate(heatmap, image.shape[-2:], mode="bilinear")[0, 0]

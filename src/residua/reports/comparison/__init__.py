@@ -89,7 +89,7 @@ def _document(comparison: Comparison) -> doc.Document:
         comparison.results,
         doc.Caption("Mean ± sample standard deviation over n finished runs with different seeds."),
         *([comparison.tests] if comparison.tests.rows else []),
-        "Fit to the training set in the last epoch:",
+        doc.Heading("Fit to the training set in the last epoch"),
         comparison.fit,
     ]
     band = "Lines are means over a recipe's runs, bands are ± one sample standard deviation."
@@ -133,7 +133,9 @@ def _notes(groups: Sequence[Group]) -> list[str]:
             "set."
         )
     if any(group.recipe.tta != "none" for group in groups):
-        notes.append("Some evaluations use test-time augmentation: see the recipes' `tta`.")
+        notes.append(
+            "Some evaluations use test-time augmentation: see the field tta of the recipes."
+        )
     notes.append(
         "Accuracies of best epochs that were selected on the test set are optimistic; compare last "
         "epochs first. Tests are Welch's, over seeds, two-sided, with Holm's correction for the "

@@ -18,7 +18,7 @@ Tested = tuple[WelchTest, float]
 
 def verdicts(groups: Sequence[Group]) -> list[str]:
     """A sentence on the last epoch's accuracies of each pair of groups."""
-    last, _ = accuracy_measures(groups)
+    last, *_ = accuracy_measures(groups)
     return [verdict(pair, tested, last) for pair, tested in _test_pairs(groups, last)]
 
 

@@ -44,14 +44,17 @@ def compared_split(groups: Sequence[Group]) -> SelectionSplit:
     return "holdout" if is_common else "test"
 
 
-def accuracy_measures(groups: Sequence[Group]) -> tuple[Measure, Measure]:
-    """The accuracies of the last and of the best epoch, on the compared split."""
+def accuracy_measures(groups: Sequence[Group]) -> tuple[Measure, ...]:
+    """The accuracies of the last and of the best epoch, on the compared split.
+
+    Only the former where they are the same in every run.
+    """
     split = compared_split(groups)
     title = f"{split.capitalize()} accuracy"
-    return (
-        Measure(f"{title}, last epoch, %", lambda _, result: result.last.accuracy(split), 2),
-        Measure(f"{title}, best epoch, %", lambda _, result: result.best.accuracy(split), 2),
-    )
+    last = Measure(f"{title}, last epoch, %", lambda _, result: result.last.accuracy(split), 2)
+    best = Measure(f"{title}, best epoch, %", lambda _, result: result.best.accuracy(split), 2)
+    same = all(last.values(group) == best.values(group) for group in groups)
+    return (last,) if same else (last, best)
 
 
 def _fit_measures(groups: Sequence[Group]) -> tuple[Measure, ...]:

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,34 +19,38 @@ MAX_MARKED_POINTS = 30
 """Longer curves are drawn without a marker at each point."""
 Legend = Literal["inside", "below", "right", "none"]
 DASHES: dict[str, Any] = {"solid": (None, None), "dashed": (4, 2), "dotted": (1, 1.5)}
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "residua",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "text.parse_math": False,
-    "text.color": COLORS["ink"],
-    "axes.edgecolor": COLORS["rule"],
-    "axes.labelcolor": COLORS["ink"],
-    "axes.titlecolor": COLORS["ink"],
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": COLORS["rule"],
-    "grid.linewidth": 0.5,
-    "xtick.color": COLORS["ink"],
-    "ytick.color": COLORS["ink"],
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-}
+
+
+def chart_style(colors: Mapping[str, str] = COLORS) -> Any:
+    """Matplotlib's settings for charts in these colours."""
+    return {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "residua",
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "text.parse_math": False,
+        "text.color": colors["ink"],
+        "axes.edgecolor": colors["rule"],
+        "axes.labelcolor": colors["ink"],
+        "axes.titlecolor": colors["ink"],
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.titlepad": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.spines.left": False,
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "axes.axisbelow": True,
+        "grid.color": colors["rule"],
+        "grid.linewidth": 0.5,
+        "xtick.color": colors["ink"],
+        "ytick.color": colors["ink"],
+        "xtick.major.size": 0,
+        "ytick.major.size": 0,
+        "legend.frameon": False,
+    }
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def line_chart(
         return []
     first = round(min(curve.points[0][0] for curve in drawn))
     last = round(max(curve.points[-1][0] for curve in drawn))
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(chart_style()):
         figure = Figure(figsize=(4.8, 3.5 if legend == "below" else 2.9), layout="constrained")
         axes: Axes = figure.add_subplot()
         axes.set_title(title)
@@ -114,10 +118,10 @@ def line_chart(
         return [ImageFile(name, f"{title}, {epoch_range(first, last)}", svg(figure))]
 
 
-def draw_series(axes: Axes, series: Series) -> Line2D:
+def draw_series(axes: Axes, series: Series, colors: Mapping[str, str] = COLORS) -> Line2D:
     """Draw a curve, and its band where it has one."""
     x, y = zip(*series.points, strict=True)
-    color = COLORS[series.color]
+    color = colors[series.color]
     if series.band:
         low, high = zip(*series.band, strict=True)
         axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from residua.reports.kit.images import ImageFile
+from residua.reports.kit.images import ImageFile, Picture
 from residua.reports.kit.tables import Table
 
 Tone = Literal["", "good", "bad", "neutral"]
@@ -90,15 +90,17 @@ class Gallery:
     columns: Sequence[str]
     """What each of an image's captions is."""
     tiles: Sequence["Tile"]
-    sheet: ImageFile
+    sheet: ImageFile | None = None
+    """The images in one file; None for documents that are not written as Markdown."""
+    large: bool = False
+    """Whether the images are shown larger."""
 
 
 @dataclass(frozen=True)
 class Tile:
     """Images of a gallery that belong together."""
 
-    sources: Sequence[str]
-    """Data URIs."""
+    pictures: Sequence[Picture]
     captions: Sequence[str]
 
 
@@ -131,6 +133,8 @@ class Section:
     blocks: Sequence[Block]
     label: str = ""
     """What the navigation calls it; empty for its title."""
+    folded: bool = False
+    """Whether a page shows its heading only, until it is opened or its link is followed."""
 
 
 @dataclass(frozen=True)

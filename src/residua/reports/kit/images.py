@@ -21,10 +21,21 @@ COLORS = {
     "amber": "#b37f00",
     "sky": "#3a94c8",
 }
-"""Colours from the palette of Okabe and Ito, for colour-blind readers, on white and on black.
+"""Colours from the palette of Okabe and Ito, for colour-blind readers, on white.
 
 style.css has one for light and one for dark pages under each of these names.
 """
+DARK_COLORS = {
+    "ink": "#9aa2af",
+    "rule": "#30353e",
+    "train": "#f0904a",
+    "test": "#5cb3ea",
+    "target": "#35c39c",
+    "violet": "#d98bc6",
+    "amber": "#e0ad3a",
+    "sky": "#8fd0f5",
+}
+"""The same on dark pages, for images that style.css cannot recolour."""
 MAX_SIDE = 96
 """Side in pixels to which larger images are reduced."""
 
@@ -49,17 +60,42 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Animation(ImageFile):
-    """An animated WebP file."""
+    """An animated WebP file, which is played once."""
 
     still: bytes
     """Its last frame, a WebP file for readers who asked for reduced motion."""
+    dark: bytes
+    """The animation for dark pages."""
+    dark_still: bytes
 
     @property
     def inline(self) -> Markup:
         """The animation as HTML that refers to no file."""
-        return Markup(
-            '<picture><source media="(prefers-reduced-motion: reduce)" srcset="{}">{}</picture>'
-        ).format(data_uri(self.still, "webp"), super().inline)
+        dark, still = "screen and (prefers-color-scheme: dark)", "(prefers-reduced-motion: reduce)"
+        sources = {
+            f"{dark} and {still}": self.dark_still,
+            still: self.still,
+            "print": self.still,
+            dark: self.dark,
+        }
+        tags = [
+            Markup('<source media="{}" srcset="{}">').format(media, data_uri(content, "webp"))
+            for media, content in sources.items()
+        ]
+        # Loaded when it is seen, so that it starts then.
+        uri = data_uri(self.content, "webp")
+        image = Markup('<img loading="lazy" alt="{}" src="{}">').format(self.alt, uri)
+        return Markup("<picture>{}{}</picture>").format(Markup("").join(tags), image)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A small image inside a page."""
+
+    uri: str
+    """A data URI."""
+    alt: str
+    """What it shows, for readers who do not see it."""
 
 
 def data_uri(content: bytes, kind: str = "png") -> str:
@@ -67,9 +103,15 @@ def data_uri(content: bytes, kind: str = "png") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def image_uri(image: Tensor) -> str:
-    """(3, H, W) uint8 as the data URI of a PNG."""
-    return data_uri(png(_thumbnail(image)))
+def picture(image: Tensor, alt: str, max_side: int = MAX_SIDE) -> Picture:
+    """(3, H, W) uint8 as a PNG, reduced to sides of at most `max_side` pixels."""
+    return Picture(data_uri(png(_thumbnail(image, max_side))), alt)
+
+
+def mosaic_file(name: str, alt: str, mosaic: Tensor, scale: int) -> ImageFile:
+    """A mosaic (H, W, 4) float32 in [0, 1] as a PNG file, enlarged by a whole factor."""
+    pixels = (255 * mosaic).round().byte().repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+    return ImageFile(name, alt, png(Image.fromarray(pixels.contiguous().numpy())))
 
 
 def contact_sheet(rows: Sequence[Tensor], columns: int = 8) -> bytes:
@@ -103,10 +145,10 @@ def png(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _thumbnail(image: Tensor) -> Image.Image:
-    """(3, H, W) uint8 as an image with sides of at most MAX_SIDE."""
+def _thumbnail(image: Tensor, max_side: int = MAX_SIDE) -> Image.Image:
+    """(3, H, W) uint8 as an image with sides of at most `max_side`."""
     small = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    small.thumbnail((MAX_SIDE, MAX_SIDE))
+    small.thumbnail((max_side, max_side))
     return small
 
 

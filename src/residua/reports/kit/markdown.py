@@ -55,8 +55,10 @@ def _render_block(block: doc.Block, images: list[ImageFile]) -> str:  # noqa: PL
             return "\n\n".join(_image(image, images) for image in block.images)
         case doc.Gallery():
             rows = [(str(i), *tile.captions) for i, tile in enumerate(block.tiles, 1)]
-            order = "From left to right and from top to bottom:"
             table = markdown_table(Table(("", *block.columns), rows, 1 + len(block.columns)))
+            if block.sheet is None:
+                return table
+            order = "From left to right and from top to bottom:"
             return "\n\n".join((_image(block.sheet, images), order, table))
         case doc.Columns():
             return "\n\n".join(

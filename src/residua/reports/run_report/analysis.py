@@ -80,7 +80,8 @@ def gap_section(run: RunData) -> doc.Section:
     findings = analyse(run)
     if findings is None:
         return doc.Section(title, ["No epoch has been evaluated yet."], "Gap")
-    blocks = [*gap_blocks(run), findings.plateau_text, findings.thirds]
+    thirds = doc.Details("By thirds of the training", [findings.thirds])
+    blocks = [*gap_blocks(run), findings.plateau_text, thirds]
     if findings.warnings:
         blocks.append(doc.Bullets(findings.warnings))
     return doc.Section(title, [*blocks, doc.Heading("What to try next"), *findings.advice], "Gap")

@@ -1,81 +1,93 @@
 """The animation of a training: its growing curves and the filters of the first layer."""
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
-import torch
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from residua.inference.explain import rescale_filters
+from residua.inference.explain import mosaic, rescale
 from residua.reports.kit.charts import (
-    STYLE,
     add_legend,
+    chart_style,
     draw_series,
     epoch_range,
     set_epoch_axis,
     set_value_axis,
 )
 from residua.reports.kit.formatting import percent
-from residua.reports.kit.images import COLORS, Animation
+from residua.reports.kit.images import COLORS, DARK_COLORS, Animation
 from residua.reports.run_data import RunData
 from residua.reports.run_report.curves import evaluation_series, train_series
 
-MAX_FRAMES = 60
+MAX_FRAMES = 30
 """Of longer trainings some epochs are shown, evenly spaced."""
-SECONDS = 9.0
+SECONDS = 4.5
 """From the first to the last frame; less where there are few frames."""
-MAX_FRAME_SECONDS = 0.5
-LAST_FRAME_SECONDS = 3.0
+MAX_FRAME_SECONDS = 0.4
 MAX_FILTERS = 64
+FILTER_COLUMNS = 16
 
 
 def training_animation(run: RunData, filters: Mapping[int, Tensor]) -> Animation | None:
     """Accuracy, loss and first-layer filters from before the first to after the last epoch.
+
+    It is narrow enough to be read on a phone, is played once, for less than five seconds
+    (WCAG 2.2.2), and shows the end first, for readers and printers that show one frame.
 
     Args:
         run: the run.
         filters: (filters, 3, k, k) by epoch, as `load_filters` gives them; may be empty.
 
     Returns:
-        A WebP file that repeats; None before the second epoch.
+        A WebP file for light and one for dark pages; None before the second epoch.
     """
     if len(run.records) < 2:
         return None
-    last = run.finished_epochs
-    with mpl.rc_context({**STYLE, "font.size": 11, "axes.titlesize": 12}):
-        figure = Figure(figsize=(9.6, 3.4), dpi=100, layout="constrained")
-        ratios = (3, 3, 2.2) if filters else (1, 1)
-        accuracy_axes, loss_axes, *filter_axes = figure.subplots(
-            1, len(ratios), width_ratios=ratios
-        )
+    subject = "Accuracy, loss and first-layer filters" if filters else "Accuracy and loss"
+    light, dark = (_frames(run, filters, colors) for colors in (COLORS, DARK_COLORS))
+    milliseconds = round(1000 * min(MAX_FRAME_SECONDS, SECONDS / len(light)))
+    return Animation(
+        "training.webp",
+        f"{subject}, {epoch_range(0, run.finished_epochs)}",
+        _webp(light, milliseconds),
+        still=_webp(light[-1:], milliseconds),
+        dark=_webp(dark, milliseconds),
+        dark_still=_webp(dark[-1:], milliseconds),
+    )
+
+
+def _frames(
+    run: RunData, filters: Mapping[int, Tensor], colors: Mapping[str, str]
+) -> list[Image.Image]:
+    """The last epoch, then the epochs from 0 to the last."""
+    style = chart_style(colors) | {"font.size": 11, "axes.titlesize": 12}
+    with mpl.rc_context(style):
+        ratios = (3, 3, 1.9) if filters else (1, 1)
+        size = (4.6, 7.2 if filters else 5.6)
+        figure = Figure(figsize=size, dpi=100, layout="constrained")
+        accuracy_axes, loss_axes, *filter_axes = figure.subplots(len(ratios), height_ratios=ratios)
         parts: list[_Curves | _Filters] = [
-            _Curves(accuracy_axes, "Accuracy in %", run, "accuracy"),
-            _Curves(loss_axes, "Loss", run, "loss"),
+            _Curves(accuracy_axes, "Accuracy in %", run, "accuracy", colors),
+            _Curves(loss_axes, "Loss", run, "loss", colors),
             *(_Filters(axes, filters) for axes in filter_axes),
         ]
         accuracy_axes.set_ylim(0, 100)
+        title = figure.suptitle(_title(run, run.finished_epochs), x=0.01, ha="left")
+        # The layout is computed once: it takes long, and moves by parts of a pixel.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         frames = []
-        for epoch in frame_epochs(last):
+        for epoch in frame_epochs(run.finished_epochs):
             for part in parts:
                 part.show(epoch)
-            figure.suptitle(_title(run, epoch), x=0.01, ha="left", color=COLORS["ink"])
+            title.set_text(_title(run, epoch))
             frames.append(_frame(figure))
-    seconds = min(MAX_FRAME_SECONDS, SECONDS / len(frames))
-    times = [round(1000 * seconds)] * (len(frames) - 1) + [round(1000 * LAST_FRAME_SECONDS)]
-    subject = "Accuracy, loss and first-layer filters" if filters else "Accuracy, loss"
-    return Animation(
-        "training.webp",
-        f"{subject}, {epoch_range(0, last)}",
-        _webp(frames, times),
-        still=_webp(frames[-1:], times[-1:]),
-    )
+    return [frames[-1], *frames]
 
 
 def frame_epochs(last: int) -> list[int]:
@@ -93,11 +105,14 @@ def _title(run: RunData, epoch: int) -> str:
 class _Curves:
     """Training and evaluation curve of one metric, drawn up to an epoch."""
 
-    def __init__(self, axes: Axes, title: str, run: RunData, metric: str) -> None:
+    def __init__(
+        self, axes: Axes, title: str, run: RunData, metric: str, colors: Mapping[str, str]
+    ) -> None:
         axes.set_title(title)
         series = [train_series(run, f"train_{metric}"), evaluation_series(run, metric)]
         # The complete curves fix the ranges of the axes for all frames.
-        self.lines = [(draw_series(axes, curve), curve) for curve in series if curve.points]
+        drawn = [curve for curve in series if curve.points]
+        self.lines = [(draw_series(axes, curve, colors), curve) for curve in drawn]
         axes.relim()
         axes.autoscale_view()
         add_legend(axes)
@@ -126,14 +141,10 @@ class _Filters:
         self.image.set_data(self._mosaic(epoch))
 
     def _mosaic(self, epoch: int) -> Any:
-        """(height, width, 4) float32: the filters with transparent gaps."""
+        """(height, width, 4) float32: the latest filters with transparent gaps."""
         latest = max((saved for saved in self.filters if saved <= epoch), default=min(self.filters))
-        colors = rescale_filters(self.filters[latest])[:MAX_FILTERS]
-        cells = F.pad(torch.cat([colors, torch.ones_like(colors[:, :1])], 1), (0, 1, 0, 1))
-        columns = math.ceil(math.sqrt(len(cells)))
-        padded = F.pad(cells, (0, 0, 0, 0, 0, 0, 0, -len(cells) % columns))
-        rows = padded.reshape(-1, columns, *cells.shape[1:]).permute(0, 3, 1, 4, 2)
-        return rows.flatten(2, 3).flatten(0, 1).numpy()
+        shown = rescale(self.filters[latest])[:MAX_FILTERS]
+        return mosaic(shown, min(FILTER_COLUMNS, len(shown))).numpy()
 
 
 def _frame(figure: Figure) -> Image.Image:
@@ -143,7 +154,7 @@ def _frame(figure: Figure) -> Image.Image:
     return Image.frombytes("RGBA", (width, height), file.getvalue())
 
 
-def _webp(frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> bytes:
+def _webp(frames: Sequence[Image.Image], milliseconds: int) -> bytes:
     file = io.BytesIO()
     frames[0].save(
         file,
@@ -153,7 +164,7 @@ def _webp(frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> bytes:
         quality=50,
         save_all=True,
         append_images=frames[1:],
-        duration=list(milliseconds),
-        loop=0,
+        duration=milliseconds,
+        loop=1,
     )
     return file.getvalue()

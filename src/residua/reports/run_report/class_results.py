@@ -11,7 +11,7 @@ from torch import Tensor
 from residua.reports.kit import document as doc
 from residua.reports.kit.formatting import count, percent, without_controls
 from residua.reports.kit.html import TEMPLATES
-from residua.reports.kit.images import COLORS, ImageFile, contact_sheet, image_uri, png
+from residua.reports.kit.images import COLORS, ImageFile, contact_sheet, picture, png
 from residua.reports.kit.tables import Table
 from residua.runs.artifacts import Predictions
 
@@ -115,8 +115,8 @@ def mistakes_section(predictions: Predictions | None) -> doc.Section:
         for indices in (predictions.labels, predictions.best)
     )
     tiles = [
-        doc.Tile([image_uri(image)], (guess, true, percent(100 * confidence)))
-        for image, true, guess, confidence in zip(
+        doc.Tile([picture(image, f"{true}, taken for {guess}")], (guess, true, percent(100 * p)))
+        for image, true, guess, p in zip(
             predictions.images, labels, predicted, predictions.confidence.tolist(), strict=True
         )
     ]

@@ -38,6 +38,8 @@ GROUPS = {
 """The fields in each group; all others are in the group Training."""
 NESTED_FIELDS = ("data", "architecture", "optimizer")
 """Fields whose own fields get a row each."""
+DEFAULTS = {"normalization": "statistics of the training set"}
+"""What a field means where the recipe does not set it."""
 
 
 def configuration_section(recipe: Recipe) -> doc.Section:
@@ -57,7 +59,8 @@ def settings(recipe: Recipe) -> doc.Columns:
     groups: dict[str, list[tuple[str, str]]] = {title: [] for title in (*GROUPS, "Training")}
     for path, name, value in _rows(recipe.model_dump(mode="json", exclude={"name"})):
         title = group_of.get(path) or group_of.get(path.partition(".")[0], "Training")
-        groups[title].append((name, setting(value)))
+        text = DEFAULTS.get(path) if value is None else None
+        groups[title].append((name, text or setting(value)))
     return doc.Columns([[Table((title, ""), rows, 2)] for title, rows in groups.items()])
 
 

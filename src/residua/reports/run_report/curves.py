@@ -6,8 +6,9 @@ from matplotlib.axes import Axes
 
 from residua.reports.kit import document as doc
 from residua.reports.kit.charts import Legend, Series, line_chart
-from residua.reports.kit.formatting import percent
+from residua.reports.kit.formatting import loss, number, percent
 from residua.reports.kit.images import COLORS, Animation, ImageFile
+from residua.reports.kit.tables import Table
 from residua.reports.run_data import EvaluatedEpoch, RunData
 from residua.reports.run_report.advice import mixes_images
 
@@ -30,11 +31,11 @@ def evaluation_series(run: RunData, metric: str, label: str = "") -> Series:
 
 def training_charts(run: RunData) -> list[ImageFile]:
     """Loss, accuracy, learning rate and gradient norms; none before an epoch is finished."""
-    loss = [train_series(run, "train_loss"), evaluation_series(run, "loss")]
+    losses = [train_series(run, "train_loss"), evaluation_series(run, "loss")]
     accuracy = [train_series(run, "train_accuracy"), evaluation_series(run, "accuracy")]
     rate = [train_series(run, "lr", "", "ink")]
     return [
-        *line_chart("loss.svg", "Loss", loss, annotate=_mark_best(run, "loss")),
+        *line_chart("loss.svg", "Loss", losses, annotate=_mark_best(run, "loss")),
         *line_chart("accuracy.svg", "Accuracy in %", accuracy, annotate=_mark_accuracy(run)),
         *line_chart("learning-rate.svg", "Learning rate", rate, legend="none"),
         *gradient_chart(run),
@@ -67,12 +68,37 @@ def curves_section(
     """The charts, and the training as an animation once it is finished."""
     if not charts:
         return doc.Section("Curves", [NO_EPOCH])
-    blocks: list[doc.Block] = [doc.Figures(charts), doc.Caption(_caption(run))]
+    epochs = doc.Details(f"The {len(run.records)} epochs as a table", [_epochs_table(run)])
+    more = doc.Details("Learning rate and gradient norm", [doc.Figures(charts[2:])])
+    blocks: list[doc.Block] = [doc.Figures(charts[:2]), doc.Caption(_caption(run)), more, epochs]
     if animation is not None:
         stretched = "; each filter's colours are stretched" if "filters" in animation.alt else ""
-        text = f"{animation.alt}, as an animation{stretched}. The file is figures/{animation.name}."
-        blocks += [doc.Figures([animation], wide=True), doc.Caption(text)]
+        text = f"{animation.alt}{stretched}. The file is figures/{animation.name}."
+        shown: list[doc.Block] = [doc.Figures([animation], wide=True), doc.Caption(text)]
+        blocks.append(doc.Details("The training as an animation", shown))
     return doc.Section("Curves", blocks)
+
+
+def _epochs_table(run: RunData) -> Table:
+    """The figures of the charts."""
+    split = run.selection_split.capitalize()
+    evaluated = {epoch.epoch: epoch.metrics for epoch in run.evaluated}
+    rows = []
+    for record in run.records:
+        metrics = evaluated.get(record.epoch)
+        rows.append(
+            (
+                str(record.epoch),
+                loss(record.train_loss),
+                loss(metrics.loss if metrics else None),
+                percent(record.train_accuracy),
+                percent(metrics.accuracy if metrics else None),
+                number(record.lr),
+                number(record.grad_norm),
+            )
+        )
+    columns = ("Epoch", "Train loss", f"{split} loss", "Train accuracy", f"{split} accuracy")
+    return Table((*columns, "Learning rate", "Gradient norm"), rows)
 
 
 def _caption(run: RunData) -> str:

@@ -1,12 +1,13 @@
 """The report as a document."""
 
 import shlex
+from dataclasses import replace
 
 from residua.reports.kit import document as doc
 from residua.reports.kit.formatting import flatten, setting
-from residua.reports.kit.images import ImageFile, contact_sheet, image_uri
+from residua.reports.kit.images import ImageFile, contact_sheet, picture
 from residua.reports.kit.tables import Table
-from residua.reports.run_data import RunData
+from residua.reports.run_data import RunData, data_title
 from residua.reports.run_report import summary
 from residua.reports.run_report.advice import mixes_images
 from residua.reports.run_report.analysis import gap_section, key_epochs_section
@@ -22,7 +23,7 @@ FOOTER = "Written by residua from the files of the run."
 
 
 def report_document(contents: Contents, published: doc.Section | None) -> doc.Document:
-    """The report of a run.
+    """The report of a run: what a reader wants first is open, everything else folded.
 
     Args:
         contents: the run.
@@ -30,22 +31,29 @@ def report_document(contents: Contents, published: doc.Section | None) -> doc.Do
     """
     run = contents.run
     started = run.environment.started.replace("T", " ").replace("+00:00", " UTC")
+    facts = ["Training report", data_title(run.recipe.data)]
+    facts += [f"started {started}"] if started else []
     metrics = summary.metrics(run, contents.structure, contents.flops)
     return doc.Document(
         title=run.recipe.name,
-        subtitle=f"Training report · started {started}" if started else "Training report",
+        subtitle=" · ".join(facts),
         intro=[doc.Metrics(metrics), *summary.notes(run)],
         sections=[
             curves_section(run, contents.charts, contents.animation),
             *([published] if published else []),
-            key_epochs_section(run),
             gap_section(run),
-            class_section(contents.predictions),
-            mistakes_section(contents.predictions),
-            _augmentation_section(run, contents.samples),
-            network_section(contents.structure),
-            configuration_section(run.recipe),
-            doc.Section("Environment", [environment_block(run.environment)]),
+            *(
+                replace(section, folded=True)
+                for section in (
+                    class_section(contents.predictions),
+                    mistakes_section(contents.predictions),
+                    key_epochs_section(run),
+                    _augmentation_section(run, contents.samples),
+                    network_section(contents.structure),
+                    configuration_section(run.recipe),
+                    doc.Section("Environment", [environment_block(run.environment)]),
+                )
+            ),
         ],
         footer=FOOTER,
     )
@@ -56,10 +64,11 @@ def _augmentation_section(run: RunData, samples: Samples | None) -> doc.Section:
     if samples is None:
         return doc.Section("Augmentation", ["The run has no sample images."])
     tiles = [
-        doc.Tile([image_uri(before), image_uri(after)], [samples.classes[label]])
+        doc.Tile([picture(before, f"Image of {name}"), picture(after, "augmented")], [name])
         for before, after, label in zip(
             samples.originals, samples.augmented, samples.labels.tolist(), strict=True
         )
+        for name in [samples.classes[label]]
     ]
     alt = "Training images, and below each its augmented version"
     sheet = contact_sheet([samples.originals, samples.augmented])

@@ -66,31 +66,30 @@ def init_note(init: InitRecord) -> str:
 
 def _finished(result: Result, run: RunData) -> list[doc.Metric]:
     last, best, split = result.last, result.best, result.selection_split
-    selected = f"epoch {best.epoch}"
-    if len(run.evaluated) > 1:
-        selected += f", selected on {split}"
+    once = len(run.evaluated) == 1
+    selected = f"epoch {best.epoch}" if once else f"epoch {best.epoch}, selected on {split}"
     cards = []
     for name in SPLITS:
         title, of_last, of_best = name.capitalize(), last.metrics(name), best.metrics(name)
         if name != split and of_last is None and of_best is None:
             continue
-        top5 = "Top-5, last epoch" if name == "test" else f"{title} top-5, last epoch"
+        top5 = "Top-5" if name == "test" else f"{title} top-5"
+        accuracy_last = percent(of_last.accuracy if of_last else None)
+        top5_last = percent(of_last.top5 if of_last else None)
+        if last == best:
+            epoch = "the only one evaluated" if once else "the last and the best"
+            note = f"epoch {last.epoch}, {epoch}"
+            cards += [
+                doc.Metric(f"{title} accuracy", accuracy_last, note),
+                doc.Metric(top5, top5_last, f"epoch {last.epoch}"),
+            ]
+            continue
+        accuracy_best = percent(of_best.accuracy if of_best else None)
+        top5_best = f"best epoch {percent(of_best.top5 if of_best else None)}"
         cards += [
-            doc.Metric(
-                f"{title} accuracy, last epoch",
-                percent(of_last.accuracy if of_last else None),
-                f"epoch {last.epoch}",
-            ),
-            doc.Metric(
-                f"{title} accuracy, best epoch",
-                percent(of_best.accuracy if of_best else None),
-                selected,
-            ),
-            doc.Metric(
-                top5,
-                percent(of_last.top5 if of_last else None),
-                f"best epoch {percent(of_best.top5 if of_best else None)}",
-            ),
+            doc.Metric(f"{title} accuracy, last epoch", accuracy_last, f"epoch {last.epoch}"),
+            doc.Metric(f"{title} accuracy, best epoch", accuracy_best, selected),
+            doc.Metric(f"{top5}, last epoch", top5_last, top5_best),
         ]
     return cards
 
