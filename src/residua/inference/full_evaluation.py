@@ -1,13 +1,15 @@
 """An evaluation in full: one pass over the images, all figures, a record to keep."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from residua.augment.tta import TTA
 from residua.data import Split
 from residua.inference.calibration import fit_temperature
 from residua.inference.classifier import Classifier
 from residua.inference.metrics import figures
-from residua.runs.evaluations import EvaluationRecord, Figures, Mode, Outputs
+from residua.runs.evaluations import EvaluationRecord, Mode, Outputs
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ def evaluate_fully(
     images: str = "test",
     *,
     holdout: Split | None = None,
+    temperatures: Mapping[TTA, float] = MappingProxyType({}),
     tta: TTA | None = None,
     mode: Mode = "eval",
     batch_size: int | None = None,
@@ -39,23 +42,36 @@ def evaluate_fully(
         images: what they are: `test`, `holdout`, `train`, or the name of a folder.
         holdout: images to fit a temperature on, which the network was not trained on; None for no
             calibration.
-        tta: the test-time augmentation, with figures of its own; None uses the recipe's.
+        temperatures: fitted earlier, by test-time augmentation; used where there is no holdout.
+        tta: the test-time augmentation, with figures of its own; None uses the recipe's. There is
+            none in mode train.
         mode: whether batch statistics and dropout are active.
         batch_size: images whose statistics are used together in mode train; None for the recipe's.
         seed: of the bootstrap, and of dropout in mode train.
 
     Raises:
-        UserError: the images have other classes than the network, or test-time augmentation is
-            asked for in mode train.
+        UserError: the images have other classes than the network.
     """
     outputs = _outputs(classifier, split, tta, mode, batch_size, seed)
-    fitted = None
-    if holdout is not None:
-        fitted = _outputs(classifier, holdout, tta, mode, batch_size, seed)
-    views: dict[TTA, Figures] = {"none": _figures(split, outputs, fitted, seed)}
     view = classifier.info.tta if tta is None else tta
-    if outputs.averaged is not None:
-        views[view] = _figures(split, _averaged(outputs), fitted and _averaged(fitted), seed)
+    fitted = dict(temperatures)
+    if holdout is not None:
+        found = _outputs(classifier, holdout, tta, mode, batch_size, seed)
+        fitted = {
+            name: fit_temperature(logits, found.labels) for name, logits in found.views(view).items()
+        }
+    views = {
+        name: figures(
+            logits,
+            outputs.labels,
+            split.classes,
+            split.superclass_of,
+            split.superclasses,
+            temperature=fitted.get(name),
+            seed=seed,
+        )
+        for name, logits in outputs.views(view).items()
+    }
     record = EvaluationRecord(
         name=name,
         images=images,
@@ -81,20 +97,3 @@ def _outputs(
     if mode == "train":
         return classifier.outputs_in_training_mode(split, seed, batch_size)
     return classifier.outputs(split, tta)
-
-
-def _averaged(outputs: Outputs) -> Outputs:
-    assert outputs.averaged is not None
-    return Outputs(outputs.labels, outputs.averaged)
-
-
-def _figures(split: Split, outputs: Outputs, fitted: Outputs | None, seed: int) -> Figures:
-    return figures(
-        outputs.logits,
-        outputs.labels,
-        split.classes,
-        split.superclass_of,
-        split.superclasses,
-        temperature=None if fitted is None else fit_temperature(fitted.logits, fitted.labels),
-        seed=seed,
-    )

@@ -258,6 +258,15 @@ class Outputs:
         """(N,) int64: the most probable class of each image, seen once."""
         return self.logits.argmax(1)
 
+    def views(self, tta: TTA) -> dict[TTA, Tensor]:
+        """The logits by test-time augmentation.
+
+        Args:
+            tta: what `averaged` is averaged over.
+        """
+        views: dict[TTA, Tensor] = {"none": self.logits}
+        return views if self.averaged is None else views | {tta: self.averaged}
+
 
 def check_name(name: str) -> str:
     """The name of an evaluation, which is that of a file.

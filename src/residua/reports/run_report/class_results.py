@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from residua.inference.metrics import confusion_matrix, most_confused
+from residua.reports.evaluations.tables import confused_table
 from residua.reports.kit import document as doc
-from residua.reports.kit.formatting import count, percent
+from residua.reports.kit.formatting import percent
 from residua.reports.kit.html import TEMPLATES
 from residua.reports.kit.images import COLORS, ImageFile, contact_sheet, image_uri, png
 from residua.reports.kit.tables import Table
@@ -17,7 +19,6 @@ from residua.runs.artifacts import Predictions
 
 MAX_NAMED_CLASSES = 30
 """The confusion matrix of more classes is drawn without names and counts."""
-MAX_PAIRS = 15
 MAX_EXTREMES = 10
 """Best and worst classes shown."""
 MAX_NAME_LENGTH = 18
@@ -40,17 +41,6 @@ class ClassAccuracy:
         return 100 * self.correct / self.images
 
 
-@dataclass(frozen=True)
-class ConfusedPair:
-    """Images of one class that were classified as another."""
-
-    true: str
-    predicted: str
-    count: int
-    share: float
-    """Of the true class's images, in percent."""
-
-
 def class_section(predictions: Predictions | None) -> doc.Section:
     """Confusion matrix, confused pairs, best and worst classes."""
     if predictions is None:
@@ -65,10 +55,8 @@ def class_section(predictions: Predictions | None) -> doc.Section:
     )
     if not named:
         caption += " Stronger colours are larger shares of the class; the table has the names."
-    pairs = most_confused(matrix, names, MAX_PAIRS)
-    rows = [(p.true, p.predicted, count(p.count), percent(p.share)) for p in pairs]
-    columns = ("True", "Predicted", "Images", "Of the class")
-    table = Table(columns, rows, text_columns=2) if rows else "No image was misclassified."
+    confused = confused_table(most_confused(matrix, names))
+    table = confused if confused.rows else "No image was misclassified."
     drawing: list[doc.Block] = [
         doc.Figures([confusion_image(matrix, names)], wide=True),
         doc.Caption(caption),
@@ -114,44 +102,11 @@ def mistakes_section(predictions: Predictions | None) -> doc.Section:
     return doc.Section(title, [gallery, caption], label)
 
 
-def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
-    """Count predictions.
-
-    Args:
-        labels: (N,) int64.
-        predicted: (N,) int64.
-        classes: K.
-
-    Returns:
-        (K, K) int64, true by predicted.
-    """
-    cells = labels * classes + predicted
-    return torch.bincount(cells, minlength=classes**2).reshape(classes, classes)
-
-
 def class_accuracies(matrix: Tensor, names: Sequence[str]) -> list[ClassAccuracy]:
     """The accuracy of each class that has images, the highest first."""
     counts = zip(names, matrix.diagonal().tolist(), matrix.sum(1).tolist(), strict=True)
     accuracies = [ClassAccuracy(*values) for values in counts if values[2]]
     return sorted(accuracies, key=lambda result: (-result.accuracy, result.name))
-
-
-def most_confused(matrix: Tensor, names: Sequence[str], limit: int) -> list[ConfusedPair]:
-    """The pairs of classes that are confused most often, at most `limit`."""
-    images = matrix.sum(1)
-    wrong = matrix - torch.diag(matrix.diagonal())
-    cells = wrong.flatten().argsort(descending=True, stable=True)[:limit].tolist()
-    pairs = [divmod(cell, len(names)) for cell in cells]
-    return [
-        ConfusedPair(
-            names[true],
-            names[predicted],
-            int(wrong[true, predicted]),
-            float(100 * wrong[true, predicted] / images[true]),
-        )
-        for true, predicted in pairs
-        if wrong[true, predicted] > 0
-    ]
 
 
 def confusion_order(matrix: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import shlex
 
+from residua.reports.evaluations.sections import evaluation_sections
 from residua.reports.kit import document as doc
 from residua.reports.kit.formatting import flatten, setting
 from residua.reports.kit.images import ImageFile, contact_sheet, image_uri
@@ -40,6 +41,7 @@ def report_document(contents: Contents, published: doc.Section | None) -> doc.Do
             *([published] if published else []),
             key_epochs_section(run),
             gap_section(run),
+            *evaluation_sections(contents.evaluations, contents.corruptions),
             class_section(contents.predictions),
             mistakes_section(contents.predictions),
             _augmentation_section(run, contents.samples),
