@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from residua.runs.records import SplitName
     from residua.runs.run import Run
 
-OPTIONS = (
-    "--checkpoint --split --data --tta --mode --batch-size --corruptions --reference --per-class "
-    "--json --csv --name --seed --device"
-).split()
+OPTIONS = ["--checkpoint", "--split", "--data", "--tta", "--mode", "--batch-size", "--corruptions", "--reference", "--per-class", "--json", "--csv", "--name", "--seed", "--device"]
 
 
 @app.command
@@ -41,9 +38,7 @@ def evaluate(
     tta: Literal["none", "mirror", "mirror_translate"] | None = None,
     mode: Literal["eval", "train"] = "eval",
     batch_size: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
-    corruptions: Annotated[
-        list[str] | None, Parameter(consume_multiple=True, negative="")
-    ] = None,
+    corruptions: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     reference: Path | None = None,
     per_class: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -240,7 +235,11 @@ def _default_name(split: str | None, data: Path | None, checkpoint: str, mode: s
     if data is not None:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", data.resolve().name).strip(".-_")[:40] or "folder"
         name = f"folder-{name}"
-    return name + ("-last" if checkpoint == "last" else "") + ("-train-mode" if mode == "train" else "")
+    return (
+        name
+        + ("-last" if checkpoint == "last" else "")
+        + ("-train-mode" if mode == "train" else "")
+    )
 
 
 def _open(path: Path, which: "Which", device: str | None) -> "tuple[Run | None, Classifier]":
@@ -322,5 +321,7 @@ def _reference(path: Path) -> "CorruptionRecord":
 
     record = load_corruptions(Run.open(path))
     if record is None:
-        raise UserError(f"{path} has no figures on corruptions: `residua evaluate {path}` with them")
+        raise UserError(
+            f"{path} has no figures on corruptions: `residua evaluate {path}` with them"
+        )
     return record

@@ -1,8 +1,15 @@
 """`residua report` and `residua compare`."""
 
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from residua.cli.app import app
+from residua.errors import UserError
+
+if TYPE_CHECKING:
+    from residua.data import Split
+    from residua.runs.run import Run
 
 
 @app.command
@@ -28,8 +35,13 @@ def report(run: Path, /, *more: Path, reference: str | None = None) -> None:
 
 
 @app.command
-def compare(run: Path, /, *more: Path, output: Path = Path("runs/compare")) -> None:
-    """Compare runs: recipes side by side, spread over seeds, tests of the differences.
+def compare(
+    run: Path, /, *more: Path, output: Path = Path("runs/compare"), pictures: bool = True
+) -> None:
+    """Compare runs: recipes side by side, spread over seeds, where two networks differ.
+
+    Of two runs, or of the first runs of each recipe, it says which classes and which test images
+    only one of them classifies correctly.
 
     Parameters
     ----------
@@ -39,15 +51,38 @@ def compare(run: Path, /, *more: Path, output: Path = Path("runs/compare")) -> N
         Further runs; runs that differ only in seed and name count as one recipe.
     output
         The directory for compare.md and compare.html.
+    pictures
+        Whether to show images that only one of two networks classifies correctly, which needs the
+        data set.
     """
     from residua.cli.console import console
     from residua.reports.comparison import compare_runs, write_comparison
+    from residua.reports.comparison.differences import image_verdict
     from residua.reports.kit.tables import terminal_table
     from residua.runs.run import Run
 
-    comparison = compare_runs([Run.open(path) for path in (run, *more)])
+    runs = [Run.open(path) for path in (run, *more)]
+    test = _test_set(runs[0]) if pictures and more else None
+    comparison = compare_runs(runs, test)
     page = write_comparison(comparison, output)
     console.print(terminal_table(comparison.results))
     for verdict in comparison.verdicts:
         console.print(verdict, markup=False)
+    for pair in comparison.images:
+        console.print(image_verdict(pair), markup=False)
+    for note in comparison.image_notes:
+        console.print(note, markup=False)
     print(page)
+
+
+def _test_set(run: "Run") -> "Split | None":
+    """The test set of a run; None, with a warning, where it is not at hand or has changed."""
+    split = run.data.splits.get("test")
+    try:
+        test = run.recipe.data.load(run.recipe.seed).test
+        if split is None or test.checksum != split.sha256:
+            raise UserError("the test set is not the one that the run was evaluated on")
+    except UserError as error:
+        warnings.warn(f"no pictures: {error}", stacklevel=2)
+        return None
+    return test

@@ -68,9 +68,9 @@ class Split:
         """
         if self.coarse_labels is None:
             return ()
-        pairs = torch.stack([self.labels.cpu(), self.coarse_labels.cpu()]).unique(dim=1)
-        of_class = dict(zip(*pairs.tolist(), strict=True))
-        if len(of_class) != pairs.shape[1]:
+        pairs = set(zip(self.labels.tolist(), self.coarse_labels.tolist(), strict=True))
+        of_class = dict(pairs)
+        if len(of_class) != len(pairs):
             raise ValueError("images of one class have several superclasses")
         if len(of_class) < len(self.classes):
             return ()  # The superclass of a class without images is unknown.

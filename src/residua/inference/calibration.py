@@ -22,7 +22,9 @@ def confidence_bins(confidence: Tensor, bins: int = BINS) -> Tensor:
     return torch.bucketize(confidence, edges)
 
 
-def reliability(confidence: Tensor, correct: Tensor, bins: int = BINS) -> tuple[ReliabilityBin, ...]:
+def reliability(
+    confidence: Tensor, correct: Tensor, bins: int = BINS
+) -> tuple[ReliabilityBin, ...]:
     """The accuracy at each level of confidence.
 
     Args:

@@ -58,7 +58,8 @@ def evaluate_fully(
     if holdout is not None:
         found = _outputs(classifier, holdout, tta, mode, batch_size, seed)
         fitted = {
-            name: fit_temperature(logits, found.labels) for name, logits in found.views(view).items()
+            name: fit_temperature(logits, found.labels)
+            for name, logits in found.views(view).items()
         }
     views = {
         name: figures(

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from residua.inference.corruptions import blur, digital, noise, weather
+from residua.inference.corruptions.geometry import to_levels
 from residua.inference.corruptions.random import CorruptionRandom
 from residua.seeding import derive_seed
 
@@ -73,7 +74,7 @@ def corrupt(images: Tensor, kind: Kind, severity: int, seed: int = 0) -> Tensor:
         seed: of the random values; the same seed gives the same images.
 
     Returns:
-        (N, 3, H, W) uint8.
+        (N, 3, H, W) uint8, on the CPU.
     """
     blocks = [block for _, block in corrupted_blocks(images, kind, severity, seed)]
     return torch.cat(blocks)
@@ -87,8 +88,7 @@ def corrupted_blocks(
     The arguments are those of `corrupt`.
     """
     for start in range(0, len(images), BLOCK):
-        random = CorruptionRandom(derive_seed(seed, kind, severity, start), images.device)
-        pixels = images[start : start + BLOCK].float() / 255
-        corrupted = _FUNCTIONS[kind](pixels, severity, random)
-        # The thousandth keeps float32 from losing a level where a value is a whole number.
-        yield start, (255 * corrupted.clamp(0, 1) + 1e-3).to(torch.uint8)
+        random = CorruptionRandom(derive_seed(seed, kind, severity, start))
+        # In float64 as the authors: truncation makes a level of each rounding error.
+        pixels = images[start : start + BLOCK].cpu().double() / 255
+        yield start, to_levels(_FUNCTIONS[kind](pixels, severity, random)).to(torch.uint8)

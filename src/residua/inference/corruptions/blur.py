@@ -12,6 +12,7 @@ from residua.inference.corruptions.geometry import (
     gather_pixels,
     gaussian_blur,
     pixel_grid,
+    to_levels,
 )
 from residua.inference.corruptions.random import CorruptionRandom
 
@@ -26,7 +27,7 @@ ZOOM_ENDS = (1.06, 1.11, 1.16, 1.21, 1.26)
 
 def defocus_blur(images: Tensor, severity: int, random: CorruptionRandom) -> Tensor:  # noqa: ARG001
     """Convolve with a disk whose edge is smoothed; the border is reflected."""
-    kernel = disk_kernel(*DEFOCUS[severity - 1]).to(images.device)
+    kernel = disk_kernel(*DEFOCUS[severity - 1])
     radius = len(kernel) // 2
     padded = F.pad(images, (radius,) * 4, mode="reflect")
     channels = images.shape[1]
@@ -42,7 +43,7 @@ def disk_kernel(radius: float, smoothing: float) -> Tensor:
     taps = taps / taps.sum()
     edge = taps[:, None] * taps
     smoothed = F.conv2d((disk / disk.sum())[None, None], edge[None, None], padding=1)
-    return smoothed[0, 0].float()
+    return smoothed[0, 0]
 
 
 def glass_blur(images: Tensor, severity: int, random: CorruptionRandom) -> Tensor:
@@ -54,12 +55,13 @@ def glass_blur(images: Tensor, severity: int, random: CorruptionRandom) -> Tenso
     """
     sigma, shuffles = GLASS[severity - 1]
     count, _, height, width = images.shape
-    blurred = (255 * gaussian_blur(images, sigma, 4.0, "nearest") + 1e-3).floor() / 255
-    y, x = pixel_grid(height, width, images.device)
+    blurred = to_levels(gaussian_blur(images, sigma, 4.0, "nearest")) / 255
+    y, x = pixel_grid(height, width)
     moving = (y >= 2) & (x >= 2)
     for _ in range(shuffles):
         up, left = (random.uniform(count, height, width) < 0.5 for _ in range(2))
-        blurred = gather_pixels(blurred, y - (up & moving).long(), x - (left & moving).long(), "nearest")
+        source = y - (up & moving).long(), x - (left & moving).long()
+        blurred = gather_pixels(blurred, *source, "nearest")
     return gaussian_blur(blurred, sigma, 4.0, "nearest")
 
 
@@ -79,11 +81,11 @@ def blur_along(images: Tensor, radius: int, sigma: float, angles: Tensor) -> Ten
         sigma: standard deviation of the Gaussian, in pixels.
         angles: (N,), in degrees; 0 is along the rows.
     """
-    y, x = pixel_grid(*images.shape[-2:], images.device)
+    y, x = pixel_grid(*images.shape[-2:])
     taps = torch.arange(2 * radius + 1, dtype=torch.float64)
     weights = torch.exp(-(taps**2) / (2 * sigma**2))
-    weights = (weights / weights.sum()).float()
-    radians = angles.double() * math.pi / 180
+    weights /= weights.sum()
+    radians = angles * math.pi / 180
     total = torch.zeros_like(images)
     for tap, weight in enumerate(weights.tolist()):
         dx, dy = (

@@ -12,7 +12,13 @@ from residua.inference.corruptions.geometry import gaussian_blur, pixel_grid, sa
 from residua.inference.corruptions.random import CorruptionRandom
 
 CONTRAST = (0.75, 0.5, 0.4, 0.3, 0.15)
-ELASTIC = ((0.0, 0.0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03))
+ELASTIC = (
+    (0.0, 0.0, 0.08),
+    (0.05, 0.2, 0.07),
+    (0.08, 0.06, 0.06),
+    (0.1, 0.04, 0.05),
+    (0.1, 0.03, 0.03),
+)
 """Amount and smoothness of the displacement, and amount of the affine map; in shares of a side."""
 PIXELATE = (0.95, 0.9, 0.85, 0.75, 0.65)
 JPEG_QUALITY = (80, 65, 58, 50, 40)
@@ -29,12 +35,11 @@ def elastic_transform(images: Tensor, severity: int, random: CorruptionRandom) -
     count, _, height, width = images.shape
     side = min(height, width)
     amount, smoothness, affine = (side * share for share in ELASTIC[severity - 1])
-    y, x = (axis.float() for axis in pixel_grid(height, width, images.device))
-    source_x, source_y = _affine_sources(count, height, width, affine, random)
-    ones = torch.ones_like(x)
-    grid = torch.stack([x, y, ones])
+    y, x = pixel_grid(height, width)
+    grid = torch.stack([x, y, torch.ones_like(x)]).double()
     from_x, from_y = (
-        torch.einsum("nk,khw->nhw", row.to(images.device), grid) for row in (source_x, source_y)
+        torch.einsum("nk,khw->nhw", row, grid)
+        for row in _affine_sources(count, height, width, affine, random)
     )
     mapped = sample(images, from_y, from_x, "reflect")
     dx, dy = (
@@ -52,13 +57,13 @@ def _affine_sources(
 
     Three points around the centre move by up to `amount` pixels in each direction.
     """
-    centre = torch.tensor([height // 2, width // 2]).double()
+    centre = torch.tensor([height // 2, width // 2], dtype=torch.float64)
     reach = min(height, width) // 3
-    points = centre + reach * torch.tensor([[1, 1], [1, -1], [-1, -1]]).double()
-    moved = points + random.uniform(count, 3, 2, low=-amount, high=amount).double().cpu()
-    homogeneous = torch.cat([moved, torch.ones(count, 3, 1).double()], dim=2)
+    points = centre + reach * torch.tensor([[1.0, 1], [1, -1], [-1, -1]], dtype=torch.float64)
+    moved = points + random.uniform(count, 3, 2, low=-amount, high=amount)
+    homogeneous = torch.cat([moved, torch.ones(count, 3, 1, dtype=torch.float64)], dim=2)
     solution = torch.linalg.solve(homogeneous, points.expand(count, 3, 2))
-    return solution[:, :, 0].float(), solution[:, :, 1].float()
+    return solution[:, :, 0], solution[:, :, 1]
 
 
 def pixelate(images: Tensor, severity: int, random: CorruptionRandom) -> Tensor:  # noqa: ARG001
@@ -88,6 +93,6 @@ def jpeg_compression(images: Tensor, severity: int, random: CorruptionRandom) ->
 
 def _by_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
     """Apply a function of Pillow images to each image."""
-    pixels = (255 * images).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    pixels = (255 * images).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     changed = np.stack([np.asarray(change(Image.fromarray(image))) for image in pixels])
-    return torch.from_numpy(changed).permute(0, 3, 1, 2).to(images.device).float() / 255
+    return torch.from_numpy(changed).permute(0, 3, 1, 2).double() / 255

@@ -35,24 +35,22 @@ def gaussian_matrix(size: int, sigma: float, truncate: float, border: Border) ->
     """
     radius = int(truncate * sigma + 0.5)
     if sigma == 0 or radius == 0:
-        return torch.eye(size)
+        return torch.eye(size, dtype=torch.float64)
     taps = torch.arange(-radius, radius + 1)
     weights = torch.exp(-0.5 * (taps.double() / sigma) ** 2)
-    weights = (weights / weights.sum()).float()
-    matrix = torch.zeros(size, size)
+    weights /= weights.sum()
+    matrix = torch.zeros(size, size, dtype=torch.float64)
     for tap, weight in zip(taps, weights, strict=True):
         rows = torch.arange(size)
-        matrix.index_put_(
-            (rows, border_index(rows + tap, size, border)), weight, accumulate=True
-        )
+        matrix.index_put_((rows, border_index(rows + tap, size, border)), weight, accumulate=True)
     return matrix
 
 
 def gaussian_blur(images: Tensor, sigma: float, truncate: float, border: Border) -> Tensor:
     """Blur (..., H, W) by a Gaussian filter of rows and of columns."""
     height, width = images.shape[-2:]
-    rows = gaussian_matrix(height, sigma, truncate, border).to(images.device)
-    columns = gaussian_matrix(width, sigma, truncate, border).to(images.device)
+    rows = gaussian_matrix(height, sigma, truncate, border)
+    columns = gaussian_matrix(width, sigma, truncate, border)
     return rows @ images @ columns.T
 
 
@@ -100,9 +98,13 @@ def gather_pixels(images: Tensor, y: Tensor, x: Tensor, border: Border) -> Tenso
     return images.flatten(2).gather(2, index).reshape(images.shape)
 
 
-def pixel_grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def pixel_grid(height: int, width: int) -> tuple[Tensor, Tensor]:
     """The row and the column of each pixel, int64 (H, W)."""
-    rows = torch.arange(height, device=device)
-    columns = torch.arange(width, device=device)
-    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return y, x
+
+
+def to_levels(images: Tensor) -> Tensor:
+    """Values in [0, 1] as whole numbers from 0 to 255, truncated; still float64."""
+    # A whole number may have come out a rounding error below itself.
+    return (255 * images.clamp(0, 1) + 1e-9).floor()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from residua.inference.corruptions.blur import blur_along
-from residua.inference.corruptions.geometry import clipped_zoom
+from residua.inference.corruptions.geometry import clipped_zoom, to_levels
 from residua.inference.corruptions.random import CorruptionRandom
 
 SNOW = (
@@ -31,8 +31,7 @@ def snow(images: Tensor, severity: int, random: CorruptionRandom) -> Tensor:
     mean, std, zoom, threshold, radius, sigma, share = SNOW[severity - 1]
     count, _, height, width = images.shape
     flakes = clipped_zoom(mean + std * random.normal(count, 1, height, width), zoom)
-    flakes = torch.where(flakes < threshold, 0.0, flakes).clamp(0, 1)
-    flakes = (255 * flakes + 1e-3).floor() / 255
+    flakes = to_levels(torch.where(flakes < threshold, 0.0, flakes)) / 255
     angles = random.uniform(count, low=-135, high=-45)
     flakes = (255 * blur_along(flakes, radius, sigma, angles)).round() / 255
     gray = (images * images.new_tensor(GRAY)[:, None, None]).sum(1, keepdim=True)
@@ -82,10 +81,10 @@ def plasma_fractal(count: int, size: int, decay: float, random: CorruptionRandom
         random: draws the heights.
 
     Returns:
-        (N, side, side) float32 in [0, 1].
+        (N, side, side) float64 in [0, 1].
     """
     side = max(2, 1 << (size - 1).bit_length())
-    heights = torch.zeros(count, side, side, device=random.device)
+    heights = torch.zeros(count, side, side, dtype=torch.float64)
     step, wobble = side, 100.0
     while step >= 2:
         half, n = step // 2, side // step
@@ -110,4 +109,4 @@ def brightness(images: Tensor, severity: int, random: CorruptionRandom) -> Tenso
     """Raise the value of HSV, at most to 1, which leaves hue and saturation."""
     value = images.amax(1, keepdim=True)
     raised = (value + BRIGHTNESS[severity - 1]).clamp(max=1)
-    return torch.where(value > 0, images * raised / value.clamp(min=1e-6), raised)
+    return torch.where(value > 0, images * raised / value.clamp(min=1e-9), raised)

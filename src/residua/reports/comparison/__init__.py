@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from residua.data import Split
 from residua.errors import UserError
 from residua.reports.comparison import tables
 from residua.reports.comparison.curves import group_charts
+from residua.reports.comparison.differences import difference_sections
 from residua.reports.comparison.groups import Group, group_runs
+from residua.reports.comparison.predictions import ImageComparison, image_comparisons
 from residua.reports.comparison.significance import tests_table, verdicts
 from residua.reports.kit import document as doc
 from residua.reports.kit.html import write_html
@@ -38,15 +41,26 @@ class Comparison:
     runs: Table
     charts: list[ImageFile]
     notes: list[str]
+    images: list[ImageComparison]
+    """Pairs of networks on the same test images."""
+    image_notes: list[str]
+    test: Split | None = None
+    """The images of the test set, for pictures."""
 
 
-def compare_runs(runs: Sequence[Run]) -> Comparison:
+def compare_runs(runs: Sequence[Run], test: Split | None = None) -> Comparison:
     """Compare runs, finished or not.
+
+    Args:
+        runs: of any recipes.
+        test: their test set, for pictures of the images that they classify differently; None for
+            no pictures.
 
     Raises:
         UserError: files of a run are damaged.
     """
     groups = group_runs([RunData.read(run) for run in runs])
+    images, image_notes = image_comparisons(groups)
     return Comparison(
         groups=groups,
         verdicts=verdicts(groups),
@@ -57,6 +71,9 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
         runs=tables.runs_table(groups),
         charts=group_charts(groups),
         notes=_notes(groups),
+        images=images,
+        image_notes=image_notes,
+        test=test,
     )
 
 
@@ -96,7 +113,11 @@ def _document(comparison: Comparison) -> doc.Document:
     curves: list[doc.Block] = [NO_EPOCH]
     if comparison.charts:
         curves = [doc.Figures(comparison.charts), doc.Caption(band)]
-    sections = [doc.Section("Results", results), doc.Section("Curves", curves)]
+    sections = [
+        doc.Section("Results", results),
+        *difference_sections(comparison.images, comparison.test, comparison.image_notes),
+        doc.Section("Curves", curves),
+    ]
     if comparison.differences.rows:
         sections.append(doc.Section("Differences between the recipes", [comparison.differences]))
     notes = doc.Bullets(comparison.notes, remarks=True)
@@ -125,6 +146,11 @@ def _notes(groups: Sequence[Group]) -> list[str]:
                 f"{group.label}: {len(group.repeated)} further runs with seeds that the group "
                 f"already has (seed {seeds}) are left out: they are no independent evidence."
             )
+    if len({group.test_set for group in groups} - {""}) > 1:
+        notes.append(
+            "The runs have different test sets: their accuracies are of different images and are "
+            "not compared."
+        )
     if any(group.recipe.tta != "none" for group in groups):
         notes.append("Some evaluations use test-time augmentation: see the recipes' `tta`.")
     notes.append(

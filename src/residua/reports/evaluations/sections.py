@@ -23,9 +23,8 @@ INTERVALS = (
     "F1 and calibration error. They say nothing about other seeds of the training."
 )
 TRAINING_MODE = (
-    "Figures of the training mode use the statistics of each batch, and dropout is active: they are "
-    "no figures of the network that the run has saved, and only compare with figures that were "
-    "measured so."
+    "Figures of the training mode use the statistics of each batch, and dropout is active. They "
+    "are not those of the saved network, and only compare with figures that were measured so."
 )
 
 
@@ -70,20 +69,22 @@ def _blocks(record: EvaluationRecord) -> list[doc.Block]:
     ]
     if len(record.views) > 1:
         blocks.append(
-            doc.Caption(f"Diagram, pairs and classes are those of {VIEW_NAMES[tta]}, not of single views.")
+            doc.Caption(
+                f"Diagram, pairs and classes are those of {VIEW_NAMES[tta]}, not of single views."
+            )
         )
     return blocks
 
 
 def _corruption_section(record: CorruptionRecord) -> doc.Section:
     text = (
-        f"The mean corruption error is {percent(record.mean_error)} on {record.images:,} images; on "
-        f"the clean images the error is {percent(100 - record.clean)}. It is not normalised by "
+        f"The mean corruption error is {percent(record.mean_error)} on {record.images:,} images; "
+        f"on the clean images the error is {percent(100 - record.clean)}. It is not normalised by "
         "another network."
     )
     caption = (
-        "The 15 corruptions of CIFAR-C (Hendrycks and Dietterich, arXiv:1903.12261), generated with "
-        "its constants. Frost is a procedural texture instead of photographs: that row cannot be "
+        "The 15 corruptions of CIFAR-C (Hendrycks and Dietterich, arXiv:1903.12261), generated "
+        "with its constants. Frost is a procedural texture instead of photographs: that row cannot be "
         "compared with published ones."
     )
     if "frost" not in record.accuracies:
