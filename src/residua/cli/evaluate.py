@@ -14,17 +14,21 @@ from residua.errors import UserError
 
 if TYPE_CHECKING:
     from residua.augment.tta import TTA
+    from residua.cli.show_evaluation import Evaluated
     from residua.data import Split
     from residua.inference.classifier import Classifier
     from residua.inference.corruptions import Kind
-    from residua.inference.full_evaluation import FullEvaluation
     from residua.recipes.recipe import Recipe
     from residua.runs.evaluations import CorruptionRecord
     from residua.runs.model_file import Which
     from residua.runs.records import SplitName
     from residua.runs.run import Run
 
-OPTIONS = ["--checkpoint", "--split", "--data", "--tta", "--mode", "--batch-size", "--corruptions", "--reference", "--per-class", "--json", "--csv", "--name", "--seed", "--device"]
+OPTIONS = (
+    *("--checkpoint", "--split", "--data", "--tta", "--mode", "--batch-size", "--corruptions"),
+    *("--reference", "--per-class", "--json", "--csv", "--name", "--seed", "--device"),
+)
+"""What an unknown option is compared with."""
 
 
 @app.command
@@ -101,26 +105,25 @@ def evaluate(
     device
         Where to evaluate; left out: as the recipe says.
     """
-    from residua import files
     from residua.cli import show_evaluation as show
     from residua.inference.full_evaluation import evaluate_fully
-    from residua.inference.image_table import image_csv
-    from residua.runs.evaluations import check_name, save_corruptions, save_evaluation
+    from residua.runs.evaluations import check_name
 
     models, overrides = _divided([str(model), *more])
     kinds = _kinds(corruptions)
     _check_options(models, overrides, split, data, mode, batch_size, kinds, reference, csv)
-    called = check_name(name or _default_name(split, data, checkpoint, mode))
+    if name is not None:
+        check_name(name)
     relative_to = None if reference is None else _reference(reference)
-    found: list[Evaluated] = []
+    found: list[show.Evaluated] = []
     for path in models:
         run, classifier = _open(path, checkpoint, device)
         images = _images(classifier, run, split or "test", data, overrides)
         evaluation = evaluate_fully(
             classifier,
             images.split,
-            called,
-            data.name if data is not None else split or "test",
+            name or images.name + _suffix(checkpoint, mode),
+            images.name,
             holdout=images.holdout,
             temperatures=images.temperatures,
             tta="none" if mode == "train" else tta,
@@ -128,29 +131,21 @@ def evaluate(
             batch_size=batch_size,
             seed=seed,
         )
-        found.append(Evaluated(path, run, evaluation))
+        found.append(show.Evaluated(path, run, evaluation))
         if evaluation.record.data_sha256 != found[0].evaluation.record.data_sha256:
             raise UserError(f"{path} has other images than {models[0]}: give them one --data")
     corrupted, relative = None, None
     if kinds:
         from residua.inference.robustness import evaluate_corruptions
 
+        if relative_to is not None:
+            relative_to.check_comparable(images.split.checksum, seed, tta or "none", kinds)
         progress = show.corruption_progress(len(kinds))
         corrupted = evaluate_corruptions(
             classifier, images.split, kinds, tta=tta or "none", seed=seed, progress=progress
         )
         relative = None if relative_to is None else corrupted.relative_error(relative_to)
-    written = []
-    for each in found:
-        if each.run is not None:
-            written.append(
-                save_evaluation(each.run, each.evaluation.record, each.evaluation.outputs)
-            )
-            if corrupted is not None:
-                written.append(save_corruptions(each.run, corrupted))
-    if csv is not None:
-        files.write_atomic(csv, image_csv(found[0].evaluation.outputs, classifier.classes))
-        written.append(csv)
+    written = _store(found, corrupted, csv)
     if json:
         show.print_json(found, images.split, corrupted, relative, seed)
         return
@@ -164,20 +159,35 @@ def evaluate(
         print(path)
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """A network that was evaluated."""
+def _store(
+    found: "Sequence[Evaluated]", corrupted: "CorruptionRecord | None", csv: Path | None
+) -> list[Path]:
+    """Write evaluations into their runs, and the answers for each image into a file."""
+    from residua import files
+    from residua.inference.image_table import image_csv
+    from residua.runs.evaluations import load_corruptions, save_corruptions, save_evaluation
 
-    path: Path
-    run: "Run | None"
-    """None where the model is in no run."""
-    evaluation: "FullEvaluation"
+    written = []
+    for each in found:
+        if each.run is None:
+            continue
+        written.append(save_evaluation(each.run, each.evaluation.record, each.evaluation.outputs))
+        if corrupted is not None:
+            merged = corrupted.merged_with(load_corruptions(each.run))
+            written.append(save_corruptions(each.run, merged))
+    if csv is not None:
+        evaluation = found[0].evaluation
+        classes = [row.name for row in evaluation.record.single.classes]
+        files.write_atomic(csv, image_csv(evaluation.outputs, classes))
+        written.append(csv)
+    return written
 
 
 @dataclass(frozen=True)
 class Images:
     """What a network is evaluated on."""
 
+    name: str
     split: "Split"
     holdout: "Split | None" = None
     """Images to fit a temperature on."""
@@ -230,16 +240,16 @@ def _kinds(words: Sequence[str] | None) -> "Sequence[Kind]":
     return [kind for kind in KINDS if not words or kind in words]
 
 
-def _default_name(split: str | None, data: Path | None, checkpoint: str, mode: str) -> str:
-    name = split or "test"
-    if data is not None:
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", data.resolve().name).strip(".-_")[:40] or "folder"
-        name = f"folder-{name}"
-    return (
-        name
-        + ("-last" if checkpoint == "last" else "")
-        + ("-train-mode" if mode == "train" else "")
-    )
+def _suffix(checkpoint: str, mode: str) -> str:
+    """What the name of an evaluation says besides the images."""
+    last = "-last" if checkpoint == "last" else ""
+    return last + ("-train-mode" if mode == "train" else "")
+
+
+def _folder_name(folder: Path) -> str:
+    """A name for the images of a folder that no split has."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip(".-_")
+    return f"folder-{name[:30]}"
 
 
 def _open(path: Path, which: "Which", device: str | None) -> "tuple[Run | None, Classifier]":
@@ -266,9 +276,11 @@ def _images(
 
     if folder is not None:
         images = read_test_folder(folder, classifier.info.image_size[0], classifier.classes)
-        return Images(images, temperatures=_stored_temperatures(run, classifier))
+        fitted = _stored_temperatures(run, classifier)
+        return Images(_folder_name(folder), images, temperatures=fitted)
     recipe = classifier.recipe
-    splits = _overridden(recipe, overrides).data.load(recipe.seed)
+    source = _overridden(recipe, overrides).data
+    splits = source.load(recipe.seed)
     images = getattr(splits, split)
     if images is None:
         raise UserError("there is no holdout: the recipe's data.holdout is 0")
@@ -278,7 +290,11 @@ def _images(
             warnings.warn(
                 f"the {split} set is another one than when {run.path} was trained", stacklevel=2
             )
-    return Images(images, splits.holdout if split == "test" else None)
+    elsewhere = {"root", "path"}
+    same = source.model_dump(exclude=elsewhere) == recipe.data.model_dump(exclude=elsewhere)
+    # A part of a split does not replace the figures of the whole.
+    name = split if same else f"{split}-{len(images)}"
+    return Images(name, images, splits.holdout if split == "test" else None)
 
 
 def _overridden(recipe: "Recipe", overrides: Sequence[str]) -> "Recipe":

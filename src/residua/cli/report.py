@@ -1,6 +1,5 @@
 """`residua report` and `residua compare`."""
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,9 +61,11 @@ def compare(
     from residua.runs.run import Run
 
     runs = [Run.open(path) for path in (run, *more)]
-    test = _test_set(runs[0]) if pictures and more else None
-    comparison = compare_runs(runs, test)
-    page = write_comparison(comparison, output)
+    comparison = compare_runs(runs)
+    test, missing = None, ""
+    if pictures and comparison.images:
+        test, missing = _test_set(runs[0])
+    page = write_comparison(comparison, output, test)
     console.print(terminal_table(comparison.results))
     for verdict in comparison.verdicts:
         console.print(verdict, markup=False)
@@ -72,17 +73,18 @@ def compare(
         console.print(image_verdict(pair), markup=False)
     for note in comparison.image_notes:
         console.print(note, markup=False)
+    if missing:
+        console.print(f"No pictures: {missing}", markup=False)
     print(page)
 
 
-def _test_set(run: "Run") -> "Split | None":
-    """The test set of a run; None, with a warning, where it is not at hand or has changed."""
+def _test_set(run: "Run") -> "tuple[Split | None, str]":
+    """The test set of a run, or the reason why it is not at hand."""
     split = run.data.splits.get("test")
     try:
         test = run.recipe.data.load(run.recipe.seed).test
-        if split is None or test.checksum != split.sha256:
-            raise UserError("the test set is not the one that the run was evaluated on")
     except UserError as error:
-        warnings.warn(f"no pictures: {error}", stacklevel=2)
-        return None
-    return test
+        return None, str(error)
+    if split is None or test.checksum != split.sha256:
+        return None, "the test set is not the one that the run was evaluated on"
+    return test, ""

@@ -3,26 +3,36 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from residua.cli.console import console
+from residua.data import Split
 from residua.inference.ensemble import Contribution, contributions, ensemble_logits
+from residua.inference.full_evaluation import FullEvaluation
 from residua.inference.metrics import figures
 from residua.reports.evaluations import tables
 from residua.reports.kit.formatting import percent
 from residua.reports.kit.tables import Table, terminal_table
 from residua.runs.evaluations import CorruptionRecord, Figures
-
-if TYPE_CHECKING:
-    from residua.cli.evaluate import Evaluated
-    from residua.data import Split
+from residua.runs.run import Run
 
 SHOWN = 5
 """Confused pairs, and classes with the lowest F1, that are shown."""
 
 
-def print_evaluation(evaluated: "Evaluated", per_class: bool) -> None:
+@dataclass(frozen=True)
+class Evaluated:
+    """A network that was evaluated."""
+
+    path: Path
+    run: Run | None
+    """None where the model is in no run."""
+    evaluation: FullEvaluation
+
+
+def print_evaluation(evaluated: Evaluated, per_class: bool) -> None:
     """Print the figures of a network.
 
     Args:
@@ -48,7 +58,7 @@ def print_evaluation(evaluated: "Evaluated", per_class: bool) -> None:
         _print_line(f"Classes and pairs are those of {tables.VIEW_NAMES[tta]}.")
 
 
-def print_ensemble(members: "Sequence[Evaluated]", split: "Split", seed: int) -> None:
+def print_ensemble(members: Sequence[Evaluated], split: Split, seed: int) -> None:
     """Print the figures of the mean of the networks' probabilities, and what each network adds."""
     ensemble, added = _ensemble(members, split, seed)
     _print_line(f"Ensemble: the mean probabilities of {len(members)} networks, single views")
@@ -85,8 +95,8 @@ def corruption_progress(kinds: int) -> Callable[[str, int, float], None]:
 
 
 def print_json(
-    members: "Sequence[Evaluated]",
-    split: "Split",
+    members: Sequence[Evaluated],
+    split: Split,
     corrupted: CorruptionRecord | None,
     relative: float | None,
     seed: int,
@@ -121,7 +131,7 @@ def print_json(
 
 
 def _ensemble(
-    members: "Sequence[Evaluated]", split: "Split", seed: int
+    members: Sequence[Evaluated], split: Split, seed: int
 ) -> tuple[Figures, list[Contribution]]:
     logits = [member.evaluation.outputs.logits for member in members]
     whole = figures(

@@ -4,6 +4,7 @@ The safetensors file has the logits, so that other figures need no further pass 
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -209,18 +210,34 @@ class CorruptionRecord(JsonFile):
         mean over kinds is taken (Hendrycks and Dietterich, arXiv:1903.12261, section 4.1).
 
         Raises:
-            UserError: the two have other images, kinds or severities, or the reference makes no
-                mistakes on a kind.
+            UserError: the two have other images, kinds or seeds, or the reference makes no mistakes
+                on a kind.
         """
-        for name in ("data_sha256", "seed", "severities"):
-            if getattr(self, name) != getattr(reference, name):
-                raise UserError(f"the reference was evaluated with another {name}")
-        if self.errors.keys() != reference.errors.keys():
-            raise UserError("the reference was evaluated on other kinds of corruption")
-        if not all(reference.errors.values()):
-            raise UserError("the reference makes no mistakes on one kind of corruption")
+        reference.check_comparable(self.data_sha256, self.seed, self.tta, self.accuracies)
         ratios = [self.errors[kind] / error for kind, error in reference.errors.items()]
         return 100 * sum(ratios) / len(ratios)
+
+    def check_comparable(self, data_sha256: str, seed: int, tta: TTA, kinds: Iterable[str]) -> None:
+        """Check that errors on these corruptions can be set in relation to those of this record.
+
+        Raises:
+            UserError: they cannot.
+        """
+        if (self.data_sha256, self.seed, self.tta) != (data_sha256, seed, tta):
+            raise UserError("the reference was evaluated on other images, with other seed or TTA")
+        if set(kinds) != self.accuracies.keys():
+            raise UserError("the reference was evaluated on other kinds of corruption")
+        if not all(self.errors.values()):
+            raise UserError("the reference makes no mistakes on one kind of corruption")
+
+    def merged_with(self, earlier: "CorruptionRecord | None") -> "CorruptionRecord":
+        """The record with the kinds of an earlier one, where that is of the same evaluation."""
+        if earlier is None:
+            return self
+        same = ("model_sha256", "data_sha256", "seed", "tta", "severities")
+        if any(getattr(self, name) != getattr(earlier, name) for name in same):
+            return self
+        return self.replace(accuracies=earlier.accuracies | self.accuracies)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Weather: each function takes (N, 3, H, W) in [0, 1], a severity from 1 to 5, and random values."""
+"""Weather: functions of (N, 3, H, W) in [0, 1], a severity from 1 to 5, and random values."""
 
 import torch
 from torch import Tensor

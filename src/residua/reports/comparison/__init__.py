@@ -44,17 +44,10 @@ class Comparison:
     images: list[ImageComparison]
     """Pairs of networks on the same test images."""
     image_notes: list[str]
-    test: Split | None = None
-    """The images of the test set, for pictures."""
 
 
-def compare_runs(runs: Sequence[Run], test: Split | None = None) -> Comparison:
+def compare_runs(runs: Sequence[Run]) -> Comparison:
     """Compare runs, finished or not.
-
-    Args:
-        runs: of any recipes.
-        test: their test set, for pictures of the images that they classify differently; None for
-            no pictures.
 
     Raises:
         UserError: files of a run are damaged.
@@ -73,16 +66,17 @@ def compare_runs(runs: Sequence[Run], test: Split | None = None) -> Comparison:
         notes=_notes(groups),
         images=images,
         image_notes=image_notes,
-        test=test,
     )
 
 
-def write_comparison(comparison: Comparison, directory: Path) -> Path:
+def write_comparison(comparison: Comparison, directory: Path, test: Split | None = None) -> Path:
     """Write compare.md with its figures, and compare.html, which needs no other file.
 
     Args:
         comparison: what to write.
         directory: where to write; it is created where it is missing.
+        test: the test set, for pictures of the images that two networks classify differently;
+            None for no pictures.
 
     Returns:
         The path of the HTML page.
@@ -92,7 +86,7 @@ def write_comparison(comparison: Comparison, directory: Path) -> Path:
     """
     if (directory / "recipe.json").exists():
         raise UserError(f"{directory} is a run: choose another --output")
-    document, page = _document(comparison), directory / "compare.html"
+    document, page = _document(comparison, test), directory / "compare.html"
     try:
         write_markdown(document, directory / "compare.md")
         write_html(document, page)
@@ -101,7 +95,7 @@ def write_comparison(comparison: Comparison, directory: Path) -> Path:
     return page
 
 
-def _document(comparison: Comparison) -> doc.Document:
+def _document(comparison: Comparison, test: Split | None) -> doc.Document:
     results: list[doc.Block] = [
         comparison.results,
         doc.Caption("Mean ± sample standard deviation over n finished runs with different seeds."),
@@ -115,7 +109,7 @@ def _document(comparison: Comparison) -> doc.Document:
         curves = [doc.Figures(comparison.charts), doc.Caption(band)]
     sections = [
         doc.Section("Results", results),
-        *difference_sections(comparison.images, comparison.test, comparison.image_notes),
+        *difference_sections(comparison.images, test, comparison.image_notes),
         doc.Section("Curves", curves),
     ]
     if comparison.differences.rows:

@@ -163,8 +163,8 @@ def image_comparisons(groups: Sequence[Group]) -> tuple[list[ImageComparison], l
         ]
         if missing:
             notes.append(
-                f"{' and '.join(missing)}: no answers on the test set are stored, so images are not "
-                "compared. `residua evaluate RUN` stores them."
+                f"{' and '.join(missing)}: no answers on the test set are stored, so images are "
+                "not compared. `residua evaluate RUN` stores them."
             )
         elif both[0] and both[1] and both[0].is_comparable(both[1]):
             found.append(compare_images(both[0], both[1]))

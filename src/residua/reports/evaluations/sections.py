@@ -19,8 +19,9 @@ from residua.runs.evaluations import CorruptionRecord, EvaluationRecord
 
 MAX_CONFUSED = 8
 INTERVALS = (
-    "Intervals in brackets are 95 % over images: Wilson's for the accuracy, 1,000 bootstrap resamples for macro "
-    "F1 and calibration error. They say nothing about other seeds of the training."
+    "Intervals in brackets are 95 % over images: Wilson's for the accuracy, 1,000 bootstrap "
+    "resamples for macro F1 and calibration error. They say nothing about other seeds of the "
+    "training."
 )
 TRAINING_MODE = (
     "Figures of the training mode use the statistics of each batch, and dropout is active. They "
@@ -84,8 +85,8 @@ def _corruption_section(record: CorruptionRecord) -> doc.Section:
     )
     caption = (
         "The 15 corruptions of CIFAR-C (Hendrycks and Dietterich, arXiv:1903.12261), generated "
-        "with its constants. Frost is a procedural texture instead of photographs: that row cannot be "
-        "compared with published ones."
+        "with its constants. Frost is a procedural texture instead of photographs: that row "
+        "cannot be compared with published ones."
     )
     if "frost" not in record.accuracies:
         caption = caption.partition(" Frost")[0]
