@@ -134,9 +134,9 @@ def corruption_table(record: CorruptionRecord) -> Table:
             record.accuracies.items(), record.errors.values(), strict=True
         )
     ]
-    severities = [f"Severity {severity}" for severity in record.severities]
+    severities = map(str, record.severities)
     last = ("Mean", *map(percent, mean_accuracies(record)), percent(record.mean_error))
-    return Table(("Accuracy on", *severities, "Mean error"), [*rows, last], total=True)
+    return Table(("Accuracy by severity", *severities, "Mean error"), [*rows, last], total=True)
 
 
 def mean_accuracies(record: CorruptionRecord) -> list[float]:
