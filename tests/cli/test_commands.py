@@ -61,7 +61,8 @@ def test_train_resume_evaluate_report(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "finished" in capsys.readouterr().out
     main(["evaluate", run, "--checkpoint", "last"])
     out = capsys.readouterr().out
-    assert re.search(r"test set, last epoch \(2\).*accuracy \d+/100 \(\d+\.\d\d %\)", out)
+    assert re.search(r"test, 100 images, epoch 2\n", out)
+    assert re.search(r"Accuracy +\d+\.\d\d % \(\d", out)
     main(["report", run])
     assert capsys.readouterr().out.strip().endswith("report.html")
 

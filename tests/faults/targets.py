@@ -21,6 +21,7 @@ from residua.recipes.loading import parse_recipe, resolve
 from residua.recipes.recipe import Recipe
 from residua.runs.artifacts import load_filters, load_predictions, load_samples
 from residua.runs.checkpoint import tensor_digest
+from residua.runs.evaluations import load_corruptions, load_evaluations, load_outputs
 from residua.runs.model_file import load_model, save_model
 from residua.runs.records import EpochRecord
 from residua.runs.run import Run
@@ -169,6 +170,11 @@ def json_files(content: bytes) -> None:
         file = "evaluations/test.json" if name == "evaluations" else f"{name}.json"
         with replaced(run().path / file, content), suppress(UserError):
             getattr(run(), name)
+    directory = run().path / "evaluations"
+    directory.mkdir(exist_ok=True)
+    for name, load in (("test", load_evaluations), ("corruptions", load_corruptions)):
+        with replaced(directory / f"{name}.json", content), suppress(UserError):
+            load(run())
 
 
 def checkpoint(content: bytes) -> None:
@@ -209,6 +215,11 @@ def artifacts(content: bytes) -> None:
     for load in (load_samples, load_predictions, load_filters):
         with suppress(UserError):
             load(run())
+    directory = run().path / "evaluations"
+    directory.mkdir(exist_ok=True)
+    (directory / "test.safetensors").write_bytes(content)
+    with suppress(UserError):
+        load_outputs(run(), "test")
 
 
 BYTES = (

@@ -1,16 +1,25 @@
 """Comparisons of runs."""
 
+import math
+
 import pytest
+import torch
 from made_runs import RECIPE, finish, make_run, records
 from test_run_report import assert_self_contained, linked, markdown_of
 
 from residua.cli import main
+from residua.data import Split
 from residua.errors import UserError
+from residua.inference.metrics import figures
 from residua.reports.comparison import compare_runs, write_comparison
 from residua.reports.comparison.curves import mean_series
+from residua.reports.comparison.differences import image_verdict
 from residua.reports.comparison.groups import differing_fields, group_runs
 from residua.reports.comparison.tables import accuracy_measures
 from residua.reports.run_data import RunData
+from residua.runs.artifacts import Predictions, save_predictions
+from residua.runs.evaluations import EvaluationRecord, Outputs, save_evaluation
+from residua.runs.records import DataFingerprint, SplitFingerprint
 
 WIDE = RECIPE.replace(name="wide", batch_size=64)
 
@@ -155,6 +164,113 @@ def test_page_and_markdown_have_the_same_content(tmp_path, tiny_runs, wide_runs)
     assert all((tmp_path / "out" / name).is_file() for name in linked(markdown))
     with pytest.raises(UserError, match="is a run"):
         write_comparison(comparison, tiny_runs[0].path)
+
+
+def answered(path, recipe, seed, predicted, sha256="same", classes=3):
+    """A finished run whose network answered so on 60 test images of three classes."""
+    run = made(path, recipe, 60.0, seed)
+    names = tuple(f"class{index}" for index in range(classes))
+    splits = {"test": SplitFingerprint(images=60, sha256=sha256)}
+    run.write_json("data.json", DataFingerprint(classes=names, splits=splits))
+    labels, none = torch.arange(60) % 3, torch.zeros(0, 3, 4, 4, dtype=torch.uint8)
+    empty = torch.zeros(0, dtype=torch.int64)
+    save_predictions(
+        run, Predictions(labels, predicted, predicted, empty, torch.zeros(0), none, names)
+    )
+    return run
+
+
+@pytest.fixture
+def two_networks(tmp_path):
+    """The first mistakes 4 images of class 0, the second all 20 of class 1."""
+    labels = torch.arange(60) % 3
+    first, second = labels.clone(), labels.clone()
+    first[[0, 3, 6, 9]] = 2
+    second[labels == 1] = 0
+    return answered(tmp_path / "a", RECIPE, 0, first), answered(tmp_path / "b", WIDE, 0, second)
+
+
+def test_images_and_classes_that_two_networks_differ_on(two_networks):
+    (pair,) = compare_runs(two_networks).images
+    assert (pair.test.only_first, pair.test.only_second) == (20, 4)
+    assert pair.test.p == pytest.approx(2 * sum(math.comb(24, k) for k in range(5)) / 2**24)
+    assert pair.only_second.tolist() == [0, 3, 6, 9]
+    rows = [(row.name, row.first, row.second, row.points) for row in pair.classes]
+    assert rows == [("class1", 20, 0, 100), ("class0", 16, 20, -20), ("class2", 20, 20, 0)]
+    assert [row.p for row in pair.classes] == pytest.approx([2 / 2**20, 2 / 2**4, 1])
+    assert [row.p_holm for row in pair.classes] == pytest.approx([6 / 2**20, 2 * 2 / 2**4, 1])
+    text = image_verdict(pair)
+    assert "Of 60 test images, only tiny, seed 0 classifies 20 correctly" in text
+    assert "they differ significantly (+26.67 points" in text
+
+
+def test_page_shows_the_images_that_only_one_network_gets_right(two_networks, tmp_path):
+    images = torch.arange(60).view(60, 1, 1, 1).expand(60, 3, 4, 4).byte()
+    test = Split(images, torch.arange(60) % 3, ("class0", "class1", "class2"))
+    comparison = compare_runs(two_networks)
+    page = write_comparison(comparison, tmp_path / "out", test).read_text()
+    assert "Where they differ: tiny, seed 0 and wide, seed 0" in page
+    assert "1 of 3 classes differ significantly" in page
+    assert "20 of 20 images" in page
+    assert "4 of 4 images" in page
+    assert (tmp_path / "out/figures/differ-1-first.png").is_file()
+    other = Split(images, torch.zeros(60, dtype=torch.int64), test.classes)
+    page = write_comparison(comparison, tmp_path / "out", other).read_text()
+    assert "Pictures need the test set" in page
+
+
+def test_networks_on_other_test_sets_are_not_compared(two_networks, tmp_path):
+    labels = torch.arange(60) % 3
+    other = answered(tmp_path / "c", WIDE, 1, labels, sha256="other")
+    comparison = compare_runs([two_networks[0], other])
+    assert comparison.images == []
+    assert any("have other test sets" in note for note in comparison.image_notes)
+    assert any("different test sets" in note for note in comparison.notes)
+    assert "not compared, since their test sets" in comparison.verdicts[0]
+    assert comparison.tests.rows == []
+    assert len(comparison.fit.rows) == 2
+
+
+def test_runs_of_one_recipe_with_other_test_sets_are_no_group(tmp_path):
+    labels = torch.arange(60) % 3
+    runs = [
+        answered(tmp_path / name, RECIPE, seed, labels, sha256=sha256)
+        for seed, (name, sha256) in enumerate({"a": "x", "b": "y", "c": "x", "d": ""}.items())
+    ]
+    groups = groups_of(runs)
+    assert [[run.path.name for run in group.runs] for group in groups] == [["a", "c", "d"], ["b"]]
+    assert groups[0].test_set == "x"
+
+
+def test_runs_without_answers_are_named(tiny_runs, wide_runs):
+    comparison = compare_runs([tiny_runs[0], wide_runs[0]])
+    assert comparison.images == []
+    assert "no answers on the test set are stored" in comparison.image_notes[0]
+    assert "tiny, seed 0 and wide, seed 0" in comparison.image_notes[0]
+
+
+def test_stored_evaluations_are_compared_where_there_are_no_predictions(two_networks, tmp_path):
+    first, second = two_networks
+    (first.artifact_dir / "predictions.safetensors").unlink()
+    labels = torch.arange(60) % 3
+    logits = torch.nn.functional.one_hot(labels, 3).float()
+    record = EvaluationRecord(
+        name="test", images="test", epoch=7, data_sha256="same",
+        views={"none": figures(logits, labels, ["class0", "class1", "class2"])},
+    )  # fmt: skip
+    save_evaluation(first, record, Outputs(labels, logits))
+    (pair,) = compare_runs([first, second]).images
+    assert pair.first.network == "epoch 7, single views"
+    assert (pair.test.only_first, pair.test.only_second) == (20, 0)
+
+
+def test_intervals_are_cut_at_what_is_possible(tmp_path):
+    """Two runs each, far apart: the interval of Student's t reaches beyond 100 points."""
+    runs = [*made_seeds(tmp_path, RECIPE, (60, 20)), *made_seeds(tmp_path, WIDE, (10, 34))]
+    comparison = compare_runs(runs)
+    assert "95 % interval −100.00 to +100.00 points, cut" in comparison.verdicts[0]
+    assert "no difference could be found" in comparison.verdicts[0]
+    assert "cut at what is possible" in comparison.tests.rows[0][3]
 
 
 def test_paths_are_escaped(tmp_path):

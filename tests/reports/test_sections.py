@@ -4,6 +4,7 @@ import pytest
 import torch
 from made_runs import RECIPE, make_run, records, run_data
 
+from residua.inference.metrics import confusion_matrix, most_confused
 from residua.models import training_flops
 from residua.optim import SAM
 from residua.recipes import built_in as recipes
@@ -11,12 +12,7 @@ from residua.recipes.loading import resolve
 from residua.reports.kit import formatting
 from residua.reports.kit.tables import Table, markdown_table
 from residua.reports.run_data import RunData, config_key, replicates_of
-from residua.reports.run_report.class_results import (
-    class_accuracies,
-    confusion_matrix,
-    confusion_order,
-    most_confused,
-)
+from residua.reports.run_report.class_results import class_accuracies, confusion_order
 from residua.reports.run_report.configuration import settings, train_command
 from residua.reports.run_report.curves import gradient_chart
 from residua.reports.run_report.network import structure, training_cost

@@ -77,6 +77,25 @@ class ImageFolder(Dataset):
         return split.subset([i for i, path in enumerate(listing.paths) if path not in unreadable])
 
 
+def read_test_folder(path: Path, size: int, classes: tuple[str, ...]) -> Split:
+    """Read a folder of images to evaluate a trained network on: another test set.
+
+    Args:
+        path: PATH/CLASS/*, or PATH/test/CLASS/*. Classes may be missing.
+        size: pixels, as in `ImageFolder`.
+        classes: of the network, in its order.
+
+    Raises:
+        UserError: the layout is wrong, the network does not know a class, or files are unreadable.
+    """
+    root = path.expanduser()
+    listing = _list_files(root / "test" if (root / "test").is_dir() else root)
+    if unknown := sorted(set(listing.classes) - set(classes)):
+        names = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        raise UserError(f"{listing.root} has classes that the network does not know: {names}")
+    return ImageFolder(path=root, size=size)._decode(listing.relabelled(classes))
+
+
 @dataclass(frozen=True)
 class _FileList:
     """The sorted image files of a folder with one subfolder for each class."""

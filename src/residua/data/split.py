@@ -60,6 +60,23 @@ class Split:
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     @cached_property
+    def superclass_of(self) -> tuple[int, ...]:
+        """The superclass of each class; empty where the data set has none.
+
+        Raises:
+            ValueError: images of one class have several superclasses.
+        """
+        if self.coarse_labels is None:
+            return ()
+        pairs = set(zip(self.labels.tolist(), self.coarse_labels.tolist(), strict=True))
+        of_class = dict(pairs)
+        if len(of_class) != len(pairs):
+            raise ValueError("images of one class have several superclasses")
+        if len(of_class) < len(self.classes):
+            return ()  # The superclass of a class without images is unknown.
+        return tuple(of_class[index] for index in range(len(self.classes)))
+
+    @cached_property
     def checksum(self) -> str:
         """SHA-256 in hex of the bytes of images and labels (0.1 s for CIFAR-100)."""
         digest = hashlib.sha256()

@@ -1,5 +1,6 @@
 """A trained network in use: predictions and figures, from a run or its model files."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +20,20 @@ from residua.errors import UserError
 from residua.inference.evaluation import (
     MEMORY_FORMATS,
     Evaluation,
+    collect_outputs,
     compute_logits,
     eval_mode,
     evaluate_split,
 )
+from residua.models.layers import set_progress
 from residua.models.network import NormalizedNetwork
 from residua.recipes.recipe import Recipe
+from residua.runs.evaluations import Outputs
 from residua.runs.model_file import ModelInfo, Which, load_model
 from residua.runs.records import SplitName
 from residua.runs.run import Run
+from residua.schedules import TrainingProgress
+from residua.seeding import derive_seed
 
 ImageLike = Tensor | NDArray[np.uint8] | Image.Image | Path | str
 """uint8 (3, H, W) as a tensor, uint8 (H, W, 3) as an array, a PIL image, or the path of a file."""
@@ -100,6 +106,19 @@ class Classifier:
             logits = self._logits(batch, self.info.tta if tta is None else tta)
         return ClassProbabilities(logits.softmax(1).cpu(), self.classes)
 
+    def classify(self, images: Tensor, tta: TTA = "none") -> Tensor:
+        """The most probable class of each image.
+
+        Args:
+            images: uint8 (N, 3, H, W).
+            tta: the test-time augmentation.
+
+        Returns:
+            (N,) int64, on the classifier's device.
+        """
+        with eval_mode(self.network):
+            return self._logits(images.to(self.device), tta).argmax(1)
+
     def evaluate(self, split: Split, tta: TTA | None = None) -> Evaluation:
         """Evaluate the network on a split, exactly as its training did.
 
@@ -110,8 +129,7 @@ class Classifier:
         Raises:
             UserError: the split has other classes than the network.
         """
-        if split.classes != self.classes:
-            raise UserError("the images have other classes than those the network was trained on")
+        self._check_classes(split)
         with eval_mode(self.network):
             return evaluate_split(
                 self.network.network,
@@ -121,6 +139,75 @@ class Classifier:
                 self.info.tta if tta is None else tta,
                 MEMORY_FORMATS[self.recipe.memory_format],
             )
+
+    def outputs(self, split: Split, tta: TTA | None = None) -> Outputs:
+        """The logits of a split: of each image once, and averaged over test-time augmentation.
+
+        One pass gives both. `residua.inference.metrics.figures` takes them.
+
+        Args:
+            split: the images.
+            tta: the test-time augmentation; None uses the recipe's.
+
+        Raises:
+            UserError: the split has other classes than the network.
+        """
+        self._check_classes(split)
+        with eval_mode(self.network):
+            return collect_outputs(
+                self.network.network,
+                split.to(self.device),
+                self.network.normalize,
+                self.recipe.precision,
+                self.info.tta if tta is None else tta,
+                MEMORY_FORMATS[self.recipe.memory_format],
+            )
+
+    def outputs_in_training_mode(
+        self, split: Split, seed: int = 0, batch_size: int | None = None
+    ) -> Outputs:
+        """The logits of a network that is never switched to evaluation mode.
+
+        Batch normalization uses the statistics of each batch, so an image's logits depend on the
+        others of its batch, and dropout is active at the rate of the network's epoch. Some
+        published figures were measured so, those of `resnet26w` among them. The classifier itself
+        does not change.
+
+        Args:
+            split: the images, taken in their order.
+            seed: of dropout.
+            batch_size: images whose statistics are used together; None uses the recipe's.
+
+        Raises:
+            UserError: the split has other classes, or a batch is too small to have statistics.
+        """
+        self._check_classes(split)
+        network = copy.deepcopy(self.network.network).train()
+        steps_per_epoch = max(1, self.info.step // self.info.epoch)
+        total = steps_per_epoch * self.recipe.epochs
+        set_progress(network, TrainingProgress(self.info.step, total, steps_per_epoch))
+        batch_size = batch_size or self.recipe.batch_size
+        logits = []
+        with torch.inference_mode(), torch.random.fork_rng():
+            for start in range(0, len(split), batch_size):
+                torch.manual_seed(derive_seed(seed, "training mode", start))
+                images = split.images[start : start + batch_size].to(self.device)
+                try:
+                    batch = compute_logits(
+                        network,
+                        self.network.normalize(images),
+                        self.recipe.precision,
+                        "none",
+                        MEMORY_FORMATS[self.recipe.memory_format],
+                    )
+                except ValueError as error:  # Torch's, for a batch of one value a channel.
+                    raise UserError(f"batch statistics of {len(images)} images: {error}") from None
+                logits.append(batch.float().cpu())
+        return Outputs(split.labels.cpu(), torch.cat(logits))
+
+    def _check_classes(self, split: Split) -> None:
+        if split.classes != self.classes:
+            raise UserError("the images have other classes than those the network was trained on")
 
     def _logits(self, images: Tensor, tta: TTA) -> Tensor:
         return compute_logits(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from residua.augment.tta import TTA, tta_views
 from residua.data import Split
 from residua.devices import is_out_of_memory, tf32
+from residua.runs.evaluations import Outputs
 from residua.runs.records import Metrics
 
 EVAL_BATCH_SIZE = 500
@@ -19,6 +21,7 @@ AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 StopCheck = Callable[[], None]
 """Called before each batch; raises `EvaluationInterrupted` to end the evaluation."""
+Result = TypeVar("Result")
 
 
 class EvaluationInterrupted(Exception):
@@ -69,6 +72,33 @@ def eval_mode(network: nn.Module) -> Iterator[None]:
         network.train(training)
 
 
+def view_logits(
+    forward: Callable[[Tensor], Tensor],
+    images: Tensor,
+    precision: str = "float32",
+    tta: TTA = "none",
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> tuple[list[float], Tensor]:
+    """The weight of each view of a batch, and its weighted logits (views, N, K).
+
+    Args:
+        forward: (N, 3, H, W) float32 to logits (N, K).
+        images: (N, 3, H, W) float32, normalized.
+        precision: of convolutions and matrix products.
+        tta: the test-time augmentation; the first view is the images themselves.
+        memory_format: of the images.
+    """
+    dtype = AMP_DTYPES.get(precision)
+    images = images.contiguous(memory_format=memory_format)
+    autocast = torch.autocast(images.device.type, dtype, enabled=dtype is not None)
+    with tf32(precision == "tf32"), autocast:
+        views = [
+            (weight, weight * forward(view.contiguous(memory_format=memory_format)))
+            for weight, view in tta_views(images, tta)
+        ]
+    return [weight for weight, _ in views], torch.stack([logits for _, logits in views])
+
+
 @torch.inference_mode()
 def compute_logits(
     forward: Callable[[Tensor], Tensor],
@@ -86,15 +116,8 @@ def compute_logits(
         tta: the test-time augmentation.
         memory_format: of the images.
     """
-    dtype = AMP_DTYPES.get(precision)
-    images = images.contiguous(memory_format=memory_format)
-    autocast = torch.autocast(images.device.type, dtype, enabled=dtype is not None)
-    with tf32(precision == "tf32"), autocast:
-        weighted = [
-            weight * forward(view.contiguous(memory_format=memory_format))
-            for weight, view in tta_views(images, tta)
-        ]
-        return torch.stack(weighted).sum(0)
+    _, logits = view_logits(forward, images, precision, tta, memory_format)
+    return logits.sum(0)
 
 
 @torch.inference_mode()
@@ -122,19 +145,11 @@ def evaluate_split(
         EvaluationInterrupted: by `check_stop`.
     """
     losses, predicted, confidence, top5 = [], [], [], []
-    start, batch_size = 0, EVAL_BATCH_SIZE
-    while start < len(split):
-        check_stop()
-        labels = split.labels[start : start + batch_size]
-        try:
-            images = normalize(split.images[start : start + batch_size])
-            logits = compute_logits(forward, images, precision, tta, memory_format)
-        except RuntimeError as error:
-            if batch_size == 1 or not is_out_of_memory(error):
-                raise
-            batch_size //= 2
-            continue
-        start += batch_size
+
+    def classify(images: Tensor) -> Tensor:
+        return compute_logits(forward, normalize(images), precision, tta, memory_format)
+
+    for labels, logits in _in_batches(classify, split, check_stop):
         losses.append(F.cross_entropy(logits, labels, reduction="sum"))
         best = logits.softmax(1).topk(min(5, logits.shape[1]))
         predicted.append(best.indices[:, 0])
@@ -148,3 +163,52 @@ def evaluate_split(
         predicted=classes.cpu(),
         confidence=torch.cat(confidence).cpu(),
     )
+
+
+@torch.inference_mode()
+def collect_outputs(
+    forward: Callable[[Tensor], Tensor],
+    split: Split,
+    normalize: Callable[[Tensor], Tensor],
+    precision: str = "float32",
+    tta: TTA = "none",
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Outputs:
+    """The logits of every image of a split, in one pass.
+
+    The arguments are those of `evaluate_split`. The image itself is one of the views of each
+    test-time augmentation, so its logits cost nothing more.
+    """
+    single, averaged = [], []
+
+    def classify(images: Tensor) -> tuple[Tensor, Tensor]:
+        weights, logits = view_logits(forward, normalize(images), precision, tta, memory_format)
+        return logits[0] / weights[0], logits.sum(0)
+
+    for _, (alone, mean) in _in_batches(classify, split, never_stop):
+        single.append(alone)
+        averaged.append(mean)
+    return Outputs(
+        labels=split.labels.cpu(),
+        logits=torch.cat(single).float().cpu(),
+        averaged=None if tta == "none" else torch.cat(averaged).float().cpu(),
+    )
+
+
+def _in_batches(
+    classify: Callable[[Tensor], Result], split: Split, check_stop: StopCheck
+) -> Iterator[tuple[Tensor, Result]]:
+    """The labels of each batch, and what `classify` gives for its images (N, 3, H, W) uint8."""
+    start, batch_size = 0, EVAL_BATCH_SIZE
+    while start < len(split):
+        check_stop()
+        labels = split.labels[start : start + batch_size]
+        try:
+            result = classify(split.images[start : start + batch_size])
+        except RuntimeError as error:
+            if batch_size == 1 or not is_out_of_memory(error):
+                raise
+            batch_size //= 2
+            continue
+        start += batch_size
+        yield labels, result

@@ -156,11 +156,6 @@ class Run:
         found = (read_json(StoredEvaluation, path) for path in paths if path.stem != CORRUPTIONS)
         return [evaluation for evaluation in found if evaluation is not None]
 
-    def save_evaluation(self, name: str, evaluation: StoredEvaluation) -> None:
-        """Store an evaluation; one of the same name is replaced."""
-        (self.path / EVALUATIONS).mkdir(exist_ok=True)
-        self.write_json(f"{EVALUATIONS}/{name}.json", evaluation)
-
     @property
     def init(self) -> InitRecord | None:
         """The trained network that the training started from; None: random weights."""

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from residua.data import Split
 from residua.errors import UserError
 from residua.reports.comparison import tables
 from residua.reports.comparison.curves import group_charts
+from residua.reports.comparison.differences import difference_sections
 from residua.reports.comparison.groups import Group, group_runs
+from residua.reports.comparison.predictions import ImageComparison, image_comparisons
 from residua.reports.comparison.significance import tests_table, verdicts
 from residua.reports.kit import document as doc
 from residua.reports.kit.html import write_html
@@ -38,6 +41,9 @@ class Comparison:
     runs: Table
     charts: list[ImageFile]
     notes: list[str]
+    images: list[ImageComparison]
+    """Pairs of networks on the same test images."""
+    image_notes: list[str]
 
 
 def compare_runs(runs: Sequence[Run]) -> Comparison:
@@ -47,6 +53,7 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
         UserError: files of a run are damaged.
     """
     groups = group_runs([RunData.read(run) for run in runs])
+    images, image_notes = image_comparisons(groups)
     return Comparison(
         groups=groups,
         verdicts=verdicts(groups),
@@ -57,15 +64,19 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
         runs=tables.runs_table(groups),
         charts=group_charts(groups),
         notes=_notes(groups),
+        images=images,
+        image_notes=image_notes,
     )
 
 
-def write_comparison(comparison: Comparison, directory: Path) -> Path:
+def write_comparison(comparison: Comparison, directory: Path, test: Split | None = None) -> Path:
     """Write compare.md with its figures, and compare.html, which needs no other file.
 
     Args:
         comparison: what to write.
         directory: where to write; it is created where it is missing.
+        test: the test set, for pictures of the images that two networks classify differently;
+            None for no pictures.
 
     Returns:
         The path of the HTML page.
@@ -75,7 +86,7 @@ def write_comparison(comparison: Comparison, directory: Path) -> Path:
     """
     if (directory / "recipe.json").exists():
         raise UserError(f"{directory} is a run: choose another --output")
-    document, page = _document(comparison), directory / "compare.html"
+    document, page = _document(comparison, test), directory / "compare.html"
     try:
         write_markdown(document, directory / "compare.md")
         write_html(document, page)
@@ -84,7 +95,7 @@ def write_comparison(comparison: Comparison, directory: Path) -> Path:
     return page
 
 
-def _document(comparison: Comparison) -> doc.Document:
+def _document(comparison: Comparison, test: Split | None) -> doc.Document:
     results: list[doc.Block] = [
         comparison.results,
         doc.Caption("Mean ± sample standard deviation over n finished runs with different seeds."),
@@ -96,7 +107,11 @@ def _document(comparison: Comparison) -> doc.Document:
     curves: list[doc.Block] = [NO_EPOCH]
     if comparison.charts:
         curves = [doc.Figures(comparison.charts), doc.Caption(band)]
-    sections = [doc.Section("Results", results), doc.Section("Curves", curves)]
+    sections = [
+        doc.Section("Results", results),
+        *difference_sections(comparison.images, test, comparison.image_notes),
+        doc.Section("Curves", curves),
+    ]
     if comparison.differences.rows:
         sections.append(doc.Section("Differences between the recipes", [comparison.differences]))
     notes = doc.Bullets(comparison.notes, remarks=True)
@@ -131,6 +146,11 @@ def _notes(groups: Sequence[Group]) -> list[str]:
             f"{open_runs} finished runs were not evaluated on the test set (`residua evaluate RUN` "
             f"does that on purpose): the figures here are of the {tables.compared_split(groups)} "
             "set."
+        )
+    if len({group.test_set for group in groups} - {""}) > 1:
+        notes.append(
+            "The runs have different test sets: their accuracies are of different images and are "
+            "not compared."
         )
     if any(group.recipe.tta != "none" for group in groups):
         notes.append(

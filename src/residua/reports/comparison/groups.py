@@ -28,16 +28,39 @@ class Group:
         return self.runs[0].recipe
 
     @property
+    def test_set(self) -> str:
+        """SHA-256 of the test set; empty where no run knows it."""
+        return next(filter(None, map(test_checksum, self.runs)), "")
+
+    @property
     def finished(self) -> list[RunData]:
         """The runs with a result."""
         return [run for run in self.runs if run.result]
 
 
+def test_checksum(run: RunData) -> str:
+    """SHA-256 of a run's test set; empty where it is unknown."""
+    split = run.fingerprint.splits.get("test")
+    return split.sha256 if split else ""
+
+
+def have_different_test_sets(first: Group, second: Group) -> bool:
+    """Whether accuracies of two groups are known to be of different images."""
+    return "" not in (first.test_set, second.test_set) and first.test_set != second.test_set
+
+
 def group_runs(runs: Sequence[RunData]) -> list[Group]:
-    """Group runs by recipe, in the order in which the recipes first appear."""
-    by_recipe: dict[str, list[RunData]] = {}
+    """Group runs by recipe and test set, in the order in which they first appear.
+
+    The test set of one recipe differs where its folder has changed between the runs.
+    """
+    by_recipe: dict[tuple[str, str], list[RunData]] = {}
+    known = {config_key(run.recipe): checksum for run in runs if (checksum := test_checksum(run))}
     for run in runs:
-        by_recipe.setdefault(config_key(run.recipe), []).append(run)
+        key = config_key(run.recipe)
+        # A run that does not know its test set belongs to those of its recipe.
+        test_set = test_checksum(run) or known.get(key, "")
+        by_recipe.setdefault((key, test_set), []).append(run)
     labels = _labels([members[0].recipe for members in by_recipe.values()])
     return [
         _group(label, members) for label, members in zip(labels, by_recipe.values(), strict=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import combinations
 
-from residua.reports.comparison.groups import Group
+from residua.reports.comparison.groups import Group, have_different_test_sets
 from residua.reports.comparison.tables import Measure, accuracy_measures
 from residua.reports.kit.formatting import format_p, points, signed
 from residua.reports.kit.statistics import ALPHA, WelchTest, holm, welch_test
@@ -48,7 +48,12 @@ def tests_table(groups: Sequence[Group]) -> Table:
 def _test_pairs(groups: Sequence[Group], measure: Measure) -> list[tuple[Pair, Tested | None]]:
     """Test each pair of groups; None where a test is impossible."""
     pairs = list(combinations(groups, 2))
-    tests = [welch_test(measure.values(first), measure.values(second)) for first, second in pairs]
+    tests = [
+        None
+        if have_different_test_sets(first, second)
+        else welch_test(measure.values(first), measure.values(second))
+        for first, second in pairs
+    ]
     corrected = iter(holm([test.p for test in tests if test]))
     return [
         (pair, (test, next(corrected)) if test else None)
@@ -64,6 +69,8 @@ def verdict(pair: Pair, tested: Tested | None, accuracy: Measure) -> str:
     subject = f"{first.label} and {second.label}, {measure}"
     sizes = [len(accuracy.values(group)) for group in pair]
     n = f"n = {sizes[0]} and {sizes[1]}"
+    if have_different_test_sets(first, second):
+        return f"{subject}: not compared, since their test sets have different images."
     if min(sizes) < 2:
         return (
             f"{subject}: too few runs for a test ({n}). It needs at least two finished runs with "
@@ -74,18 +81,20 @@ def verdict(pair: Pair, tested: Tested | None, accuracy: Measure) -> str:
     test, p = tested
     comparison = f"p {format_p(p)}" if p < 0.001 else f"p = {format_p(p)}"
     if p >= ALPHA:
-        few = (
-            f" With so few runs only a difference of about {test.half_width:.2f} points or more "
-            "would be found."
-            if min(sizes) < FEW_RUNS
-            else ""
-        )
+        few = ""
+        if test.half_width >= 100:
+            few = " With runs so few and so different no difference could be found."
+        elif min(sizes) < FEW_RUNS:
+            few = (
+                f" With so few runs only a difference of about {test.half_width:.2f} points or "
+                "more would be found."
+            )
         return (
             f"{subject}: no significant difference ({points(test.difference)}, "
             f"95 % interval {_interval(test)}, {comparison}, {n}).{few}"
         )
     better, worse = pair if test.difference > 0 else (second, first)
-    low, high = sorted((abs(test.low), abs(test.high)))
+    low, high = sorted(min(100.0, abs(end)) for end in (test.low, test.high))
     return (
         f"{better.label} is better than {worse.label}, {measure}: by {abs(test.difference):.2f} "
         f"points (95 % interval {low:.2f} to {high:.2f}, {comparison}, {n})."
@@ -93,4 +102,8 @@ def verdict(pair: Pair, tested: Tested | None, accuracy: Measure) -> str:
 
 
 def _interval(test: WelchTest) -> str:
-    return f"{signed(test.low, 2)} to {points(test.high)}"
+    """The interval within what a difference of accuracies can be, marked where it was cut."""
+    low, high = max(-100.0, test.low), min(100.0, test.high)
+    cut = (low, high) != (test.low, test.high)
+    mark = ", cut at what is possible" if cut else ""
+    return f"{signed(low, 2)} to {points(high)}{mark}"

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from residua.reports.comparison.groups import Group, differing_fields
+from residua.reports.comparison.groups import Group, differing_fields, have_different_test_sets
 from residua.reports.kit.formatting import MISSING, count, duration, mean_std, percent, signed
 from residua.reports.kit.tables import Table
 from residua.reports.run_data import RunData
@@ -93,7 +93,8 @@ def fit_table(groups: Sequence[Group]) -> Table:
         (group.label, *(mean_std(measure.values(group), measure.digits) for measure in measures))
         for group in groups
     ]
-    if len(groups) == 2 and all(m.values(group) for m in measures for group in groups):
+    measured = all(m.values(group) for m in measures for group in groups)
+    if len(groups) == 2 and measured and not have_different_test_sets(*groups):
         first, second = groups
         rows.append(
             (

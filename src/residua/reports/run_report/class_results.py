@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from residua.inference.metrics import confusion_matrix, most_confused
+from residua.reports.evaluations.tables import confused_table
 from residua.reports.kit import document as doc
-from residua.reports.kit.formatting import count, percent, without_controls
+from residua.reports.kit.formatting import percent, without_controls
 from residua.reports.kit.html import TEMPLATES
 from residua.reports.kit.images import COLORS, ImageFile, contact_sheet, picture, png
 from residua.reports.kit.tables import Table
@@ -20,7 +22,6 @@ MAX_NAMED_CLASSES = 30
 MAX_DRAWN_CLASSES = 500
 """The confusion matrix of more classes is not drawn: its memory grows with the square of their
 number, the time to order them with the cube."""
-MAX_PAIRS = 15
 MAX_EXTREMES = 10
 """Best and worst classes shown."""
 MAX_NAME_LENGTH = 18
@@ -44,26 +45,13 @@ class ClassAccuracy:
         return 100 * self.correct / self.images
 
 
-@dataclass(frozen=True)
-class ConfusedPair:
-    """Images of one class that were classified as another."""
-
-    true: str
-    predicted: str
-    count: int
-    share: float
-    """Of the true class's images, in percent."""
-
-
 def class_section(predictions: Predictions | None) -> doc.Section:
     """Confusion matrix, confused pairs, best and worst classes."""
     if predictions is None:
         return doc.Section("Classes", [NO_PREDICTIONS])
     names = predictions.classes
-    pairs = most_confused(predictions.labels, predictions.best, names, MAX_PAIRS)
-    rows = [(p.true, p.predicted, count(p.count), percent(p.share)) for p in pairs]
-    columns = ("True", "Predicted", "Images", "Of the class")
-    table = Table(columns, rows, text_columns=2) if rows else "No image was misclassified."
+    confused = confused_table(most_confused(predictions.labels, predictions.best, names))
+    table = confused if confused.rows else "No image was misclassified."
     most: list[doc.Block] = [doc.Heading("Most confused"), table]
     ranked = class_accuracies(predictions.labels, predictions.best, names)
     shown = min(MAX_EXTREMES, max(1, len(ranked) // 2))
@@ -127,21 +115,6 @@ def mistakes_section(predictions: Predictions | None) -> doc.Section:
     return doc.Section(title, [gallery, caption], label)
 
 
-def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
-    """Count predictions.
-
-    Args:
-        labels: (N,) int64.
-        predicted: (N,) int64.
-        classes: K.
-
-    Returns:
-        (K, K) int64, true by predicted.
-    """
-    cells = labels * classes + predicted
-    return torch.bincount(cells, minlength=classes**2).reshape(classes, classes)
-
-
 def class_accuracies(
     labels: Tensor, predicted: Tensor, names: Sequence[str]
 ) -> list[ClassAccuracy]:
@@ -157,30 +130,6 @@ def class_accuracies(
     counts = zip(names, correct, images, strict=True)
     accuracies = [ClassAccuracy(*values) for values in counts if values[2]]
     return sorted(accuracies, key=lambda result: (-result.accuracy, result.name))
-
-
-def most_confused(
-    labels: Tensor, predicted: Tensor, names: Sequence[str], limit: int
-) -> list[ConfusedPair]:
-    """The pairs of classes that are confused most often, at most `limit`.
-
-    Args:
-        labels: (N,) int64.
-        predicted: (N,) int64.
-        names: of the classes.
-        limit: of the pairs.
-    """
-    images = torch.bincount(labels, minlength=len(names))
-    wrong = predicted != labels
-    confused = (labels * len(names) + predicted)[wrong]
-    cells, counts = torch.unique(confused, return_counts=True)
-    order = counts.argsort(descending=True, stable=True)[:limit]
-    pairs = []
-    for cell, times in zip(cells[order].tolist(), counts[order].tolist(), strict=True):
-        true, guess = divmod(cell, len(names))
-        share = 100 * times / int(images[true])
-        pairs.append(ConfusedPair(names[true], names[guess], times, share))
-    return pairs
 
 
 def confusion_order(matrix: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Everything that the report and the training log show, read and drawn once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from residua.reports.kit.images import Animation, ImageFile
 from residua.reports.run_data import RunData
@@ -13,6 +13,12 @@ from residua.runs.artifacts import (
     load_filters,
     load_predictions,
     load_samples,
+)
+from residua.runs.evaluations import (
+    CorruptionRecord,
+    EvaluationRecord,
+    load_corruptions,
+    load_evaluations,
 )
 from residua.runs.run import Run
 
@@ -30,6 +36,9 @@ class Contents:
     charts: list[ImageFile]
     animation: Animation | None
     """Of finished runs."""
+    evaluations: list[EvaluationRecord] = field(default_factory=list)
+    """What `residua evaluate` stored."""
+    corruptions: CorruptionRecord | None = None
 
     @classmethod
     def gather(cls, run: Run) -> "Contents":
@@ -54,4 +63,6 @@ class Contents:
             flops=flops,
             charts=training_charts(data),
             animation=animation,
+            evaluations=load_evaluations(run),
+            corruptions=load_corruptions(run),
         )

@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import replace
 
+from residua.reports.evaluations.sections import evaluation_sections
 from residua.reports.kit import document as doc
 from residua.reports.kit.formatting import flatten, setting
 from residua.reports.kit.images import ImageFile, contact_sheet, picture
@@ -42,6 +43,7 @@ def report_document(contents: Contents, published: doc.Section | None) -> doc.Do
             curves_section(run, contents.charts, contents.animation),
             *([published] if published else []),
             gap_section(run),
+            *evaluation_sections(contents.evaluations, contents.corruptions),
             *(
                 replace(section, folded=True)
                 for section in (
