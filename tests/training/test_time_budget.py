@@ -41,6 +41,7 @@ def test_too_small_budgets_are_refused_with_a_way_out(tiny: Tiny) -> None:
         fit_to_time(tiny(), 7.5)
 
 
+@pytest.mark.usefixtures("speed")
 def test_plan_is_an_ordinary_recipe(tiny: Tiny) -> None:
     plan = fit_to_time(tiny(precision="auto"), 30.0)
     assert parse_recipe(plan.recipe.model_dump(mode="json")) == plan.recipe
