@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from fake_hub import FakeHub, Fault, local_tree
 from test_uploads import COMMIT, staged
 
+import residua
 from residua.cli import main
 from residua.integrations.observers import PUBLISH_FOLDER
 from residua.recipes.publish import Publish
@@ -155,3 +157,21 @@ def test_licence_is_asked_for_in_a_terminal(
         folder = tmp_path / (answer or "none")
         main(["push", str(trained.path), "alice/tiny", "--to", str(folder)])
         assert expected in (folder / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.extra("onnx", "onnxruntime")
+def test_onnx_file_has_the_probabilities_and_no_paths(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx_files = pytest.importorskip("residua.integrations.onnx_files")
+    folder = tmp_path / "folder"
+    main(["push", str(trained.path), "alice/tiny", "--onnx", "--to", str(folder)])
+    content = (folder / "model.onnx").read_bytes()
+    assert b"/site-packages/" not in content
+    assert b"residua/models" not in content
+    assert "`model.onnx`" in (folder / "README.md").read_text()
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    predictor = onnx_files.load_onnx(folder / "model.onnx")
+    expected = residua.load(trained).predict(images).probabilities
+    torch.testing.assert_close(predictor.probabilities(images), expected, atol=1e-5, rtol=1e-4)
