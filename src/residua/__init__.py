@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from residua.errors import UserError
-    from residua.inference.classifier import Classifier, evaluate, load
+    from residua.inference.classifier import Classifier, evaluate, load, load_predictor
     from residua.integrations.observers import fit
     from residua.recipes.loading import resolve
     from residua.recipes.recipe import Recipe
@@ -31,6 +31,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "load_predictor",
     "resolve",
     "resume",
     "train",
@@ -44,6 +45,7 @@ _MODULES = {
     "evaluate": "inference.classifier",
     "fit": "integrations.observers",
     "load": "inference.classifier",
+    "load_predictor": "inference.classifier",
     "resolve": "recipes.loading",
     "resume": "training.loop",
     "train": "training.loop",

@@ -9,7 +9,9 @@ try:
     from residua.cli import (  # noqa: F401
         data,
         evaluate,
+        export,
         find_lr,
+        predict,
         push,
         recipes,
         report,

@@ -15,6 +15,8 @@ from residua.runs.records import Metrics
 
 EVAL_BATCH_SIZE = 500
 """Images evaluated at once, or fewer where memory does not suffice: a matter of rounding."""
+BATCH_MULTIPLE = 4
+"""Rows that the matrix product of the last layer computes together: see `batch_logits`."""
 AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 StopCheck = Callable[[], None]
@@ -97,6 +99,26 @@ def compute_logits(
         return torch.stack(weighted).sum(0)
 
 
+def batch_logits(
+    forward: Callable[[Tensor], Tensor],
+    images: Tensor,
+    normalize: Callable[[Tensor], Tensor],
+    precision: str = "float32",
+    tta: TTA = "none",
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Tensor:
+    """Logits (N, K) of uint8 images (N, 3, H, W), each independent of the images beside it.
+
+    Matrix libraries for CPUs multiply the last rows of a batch by another kernel, which rounds
+    differently, where the number of rows is not a multiple of `BATCH_MULTIPLE`. Therefore the last
+    image is repeated up to such a number. The other arguments are those of `compute_logits`.
+    """
+    missing = -len(images) % BATCH_MULTIPLE
+    padded = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images
+    logits = compute_logits(forward, normalize(padded), precision, tta, memory_format)
+    return logits[: len(images)]
+
+
 @torch.inference_mode()
 def evaluate_split(
     forward: Callable[[Tensor], Tensor],
@@ -127,8 +149,8 @@ def evaluate_split(
         check_stop()
         labels = split.labels[start : start + batch_size]
         try:
-            images = normalize(split.images[start : start + batch_size])
-            logits = compute_logits(forward, images, precision, tta, memory_format)
+            images = split.images[start : start + batch_size]
+            logits = batch_logits(forward, images, normalize, precision, tta, memory_format)
         except RuntimeError as error:
             if batch_size == 1 or not is_out_of_memory(error):
                 raise
