@@ -6,12 +6,13 @@ import json
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from residua.cli.console import console
 from residua.cli.output import Output, printable
+from residua.errors import UserError
 
 Answer = Sequence[tuple[str, float]]
 """The most probable classes, with their probabilities."""
@@ -76,7 +77,7 @@ class CSVFile(AnswerWriter):
     """
 
     def __init__(self, file: Any, top: int) -> None:
-        self._writer, self._top = csv.writer(file), top
+        self._writer, self._top = csv.writer(file, lineterminator="\n"), top
         numbers = ["", *(f"_{place}" for place in range(2, top + 1))]
         names = [f"{name}{number}" for number in numbers for name in ("class", "probability")]
         self._writer.writerow(["path", *names, "error"])
@@ -115,20 +116,21 @@ def csv_destination(path: Path) -> Iterator[Any]:
     """A file that is in place when it is complete; `-` is standard output.
 
     Raises:
-        OSError: it cannot be written.
+        UserError: it cannot be written.
     """
     if str(path) == "-":
         yield byte_output()
         return
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open(
-            "w", encoding="utf-8", errors="surrogateescape", newline=""
-        ) as file:
+        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             yield file
         partial.replace(path)
+    except OSError as error:
+        raise UserError(f"--csv {path}: {error.strerror or error}") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def byte_output() -> Output:

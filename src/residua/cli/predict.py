@@ -1,6 +1,7 @@
 """`residua predict`."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,9 +16,9 @@ from residua.errors import UserError
 def predict(
     model: str,
     /,
-    *paths: str,
+    *paths: Annotated[str, Parameter(allow_leading_hyphen=True)],
     top: Annotated[int, Parameter(validator=Number(gte=1))] = 5,
-    csv: Path | None = None,
+    csv: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     json: bool = False,
     tta: Literal["none", "mirror", "mirror_translate"] | None = None,
     device: str = "auto",
@@ -49,6 +50,8 @@ def predict(
     """
     from contextlib import ExitStack
 
+    from PIL import Image
+
     from residua.cli.answers import (
         AnswerWriter,
         CSVFile,
@@ -63,10 +66,18 @@ def predict(
     from residua.inference.classifier import load_predictor
     from residua.inference.images import UnreadableImage
 
+    for word in (*paths, str(csv)):
+        if word.startswith("--") and not Path(word).exists():
+            raise UserError(f"unknown option {word}; `residua predict --help` lists all")
     if not paths:
         raise UserError("no pictures: give files, folders, or - for paths from standard input")
+    if csv is not None and csv.is_dir():
+        raise UserError(f"--csv {csv}: it is a folder")
     if csv is not None and json:
         raise UserError("--csv and --json: choose one of them")
+    # Of the pictures: what matters about them is said once, in one line.
+    warnings.filterwarnings("ignore", module="PIL")
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     predictor = load_predictor(model, device=device)
     names, shown = find_images(paths), min(top, len(predictor.classes))
     unreadable, single = 0, len(names) == 1
@@ -80,9 +91,11 @@ def predict(
             writer = SingleTable() if single else Table(names, predictor.classes, shown)
         to_terminal = sys.stdout.isatty() and (csv is None or str(csv) == "-")
         advance = stack.enter_context(picture_progress(len(names), shown=not to_terminal))
-        answers = predictor.predict_stream(names, tta, BATCH_SIZE)
+        answers = predictor.predict_stream(names, tta)
         for name, answer in zip(names, answers, strict=True):
             if isinstance(answer, UnreadableImage):
+                if single:
+                    raise UserError(f"{name}: {answer.reason}")
                 unreadable += 1
                 advance(f"residua: {name}: {answer.reason}")
                 writer.write_error(name, answer.reason)
@@ -90,11 +103,7 @@ def predict(
                 writer.write(name, answer.top(shown)[0])
                 advance(None)
         if unreadable == len(names):
-            raise UserError(
-                "the picture cannot be read"
-                if single
-                else f"none of the {len(names):,} pictures can be read"
-            )
+            raise UserError(f"none of the {len(names):,} pictures can be read")
     if csv is not None and str(csv) != "-":
         print(f"{csv}: the answers for {len(names) - unreadable:,} of {len(names):,} pictures")
     if unreadable:
@@ -103,7 +112,3 @@ def predict(
             f"residua: {unreadable:,} of {len(names):,} pictures cannot be read", file=sys.stderr
         )
         sys.exit(1)
-
-
-BATCH_SIZE = 100
-"""Pictures that are classified at once: the bar moves, and the network is used well."""

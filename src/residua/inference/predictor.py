@@ -85,8 +85,8 @@ class Predictor(ABC):
         Images of another size than the network's are resized as those of its training: the centre
         is cropped to a square, and resized by Pillow's antialiased bicubic filter.
 
-        On a CPU the answer for an image does not depend on the images beside it, and is that of
-        `evaluate` to the last bit (docs/use.md says what this was tested on).
+        The answers for the images of a split, in its order, are those of `evaluate` bit for bit. In
+        another grouping the arithmetic is the same, but the last bits may be rounded differently.
 
         Args:
             images: see `ImageLike` and `Images`.
