@@ -2,9 +2,10 @@
 
     python benchmarks/pretrained.py RUN [NAME]
 
-Writes src/residua/pretrained/NAME.safetensors, the same file as `residua export RUN --to safetensors
---weights bfloat16`, and NAME.json with what was measured: the figures of the shipped file and of
-the run's network for each test-time augmentation. NAME is that of the recipe where it is left out.
+Writes src/residua/pretrained/NAME.safetensors, the same file as `residua export RUN --to
+safetensors --weights bfloat16`, and NAME.json with what was measured: the figures of the shipped
+file and of the run's network for each test-time augmentation. NAME is that of the recipe where it
+is left out.
 """
 
 import argparse

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from residua.errors import UserError
     from residua.inference.classifier import Classifier, evaluate, load, load_predictor
     from residua.integrations.observers import fit
+    from residua.inference.images import UnreadableImage
     from residua.recipes.loading import resolve
     from residua.recipes.recipe import Recipe
     from residua.runs.run import Run
@@ -26,6 +27,7 @@ __all__ = [
     "Classifier",
     "Recipe",
     "Run",
+    "UnreadableImage",
     "UserError",
     "__version__",
     "evaluate",
@@ -41,6 +43,7 @@ _MODULES = {
     "Classifier": "inference.classifier",
     "Recipe": "recipes.recipe",
     "Run": "runs.run",
+    "UnreadableImage": "inference.images",
     "UserError": "errors",
     "evaluate": "inference.classifier",
     "fit": "integrations.observers",

@@ -47,9 +47,7 @@ def status(*words: str) -> Any:
     return 0
 
 
-def test_a_picture_gets_a_table_of_its_classes(
-    small_run: Run, pictures: Path, capsys: Any
-) -> None:
+def test_a_picture_gets_a_table_of_its_classes(small_run: Run, pictures: Path, capsys: Any) -> None:
     main(["predict", str(small_run.path), "pictures/a.png", "--top", "3"])
     title, *lines = capsys.readouterr().out.splitlines()
     assert title == "pictures/a.png"

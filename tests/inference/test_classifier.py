@@ -10,11 +10,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import residua
 from residua import Classifier, UserError, evaluate, fit, load
 from residua.data import Shapes100, Split
-from residua.inference.predictor import ClassProbabilities
 from residua.inference.evaluation import evaluate_split
+from residua.inference.predictor import ClassProbabilities
 from residua.recipes.recipe import Recipe
 from residua.runs.model_file import load_model
 from residua.runs.run import Run
@@ -184,5 +183,5 @@ def test_missing_or_damaged_models_are_one_clear_error(trained: Run, tmp_path: P
     with pytest.raises(UserError, match="is damaged"):
         load_model(copy)
     (copy / "model.json").write_text('{"format_version": 2}')
-    with pytest.raises(UserError, match="is damaged: format_version is 2, and this version of residua reads 1"):
+    with pytest.raises(UserError, match="format_version is 2, and this version of residua reads 1"):
         load_model(copy)

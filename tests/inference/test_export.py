@@ -186,7 +186,7 @@ def test_wrong_names_are_one_clear_line(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
-    "version": (lambda tree: tree.update(format_version=2), "is 2, and this version of residua reads 1"),
+    "version": (lambda tree: tree.update(format_version=2), "is 2, and this version"),
     "class": (lambda tree: tree["model"]["classes"].__setitem__(0, "cat"), "do not match"),
     "recipe": (lambda tree: tree["model"]["recipe"].update(epochs=7), "do not match"),
     "field": (lambda tree: tree["model"].update(epoch="x"), "epoch"),

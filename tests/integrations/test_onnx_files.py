@@ -111,7 +111,7 @@ def test_int8_is_kept_with_what_it_costs_and_gains(
     assert isinstance(predictor, onnx_files.OnnxPredictor)
     measured = predictor.info.quantization
     assert measured is not None
-    assert (measured.images, measured.calibration_images, measured.split) == (100, 200, "test set")
+    assert (measured.images, measured.calibration_images, measured.split) == (100, 512, "test set")
     assert predictor.info.weights == "int8"
     # The convolutions are int8, the resizing is as exact as before.
     test = real_images(load(small_run)).images

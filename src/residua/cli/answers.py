@@ -26,8 +26,8 @@ class AnswerWriter(ABC):
     def write(self, path: str, answer: Answer) -> None:
         """Write the answer for a picture."""
 
-    def write_error(self, path: str, reason: str) -> None:
-        """Write that a picture has no answer; nothing where there is no place for it."""
+    def write_error(self, path: str, reason: str) -> None:  # noqa: B027
+        """Write that a picture has no answer; a table has no place for it."""
 
 
 class SingleTable(AnswerWriter):
@@ -109,6 +109,24 @@ class JSONLines(AnswerWriter):
 
     def _write(self, line: dict[str, Any]) -> None:
         self._file.write(json.dumps(line) + "\n")
+
+
+@contextmanager
+def open_writer(
+    paths: Sequence[str], classes: Sequence[str], top: int, csv_path: Path | None, as_json: bool
+) -> Iterator[AnswerWriter]:
+    """Where the answers for some pictures go: a CSV file, JSON, or a table.
+
+    Raises:
+        UserError: the CSV file cannot be written.
+    """
+    if csv_path is not None:
+        with csv_destination(csv_path) as file:
+            yield CSVFile(file, top)
+    elif as_json:
+        yield JSONLines(byte_output())
+    else:
+        yield SingleTable() if len(paths) == 1 else Table(paths, classes, top)
 
 
 @contextmanager

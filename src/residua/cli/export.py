@@ -58,9 +58,13 @@ def export(
     if int8 and to != "onnx":
         raise UserError("--int8 needs --to onnx")
     if weights != "float32" and to != "safetensors":
-        raise UserError("--weights needs --to safetensors; for a smaller program use --to onnx --int8")
+        raise UserError(
+            "--weights needs --to safetensors; --to onnx --int8 makes a smaller program"
+        )
     if tta is not None and to == "safetensors":
-        raise UserError("--tta needs --to onnx or torch: a .safetensors file is used with any --tta")
+        raise UserError(
+            "--tta needs --to onnx or torch: a .safetensors file takes any when it is used"
+        )
     onnx_files = import_module("residua.integrations.onnx_files") if to == "onnx" else None
     classifier = load(model, device="cpu")
     path = _checked(output or Path(f"{classifier.recipe.name}{exports.SUFFIXES[to]}"), to)

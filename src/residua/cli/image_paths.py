@@ -31,7 +31,7 @@ def _files_of_word(word: str) -> Iterator[str]:
         for path in _stdin_paths():
             yield from _files_of_path(path)
     elif glob.has_magic(word) and not os.path.lexists(word):
-        matches = sorted(glob.glob(word, recursive=True))
+        matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 - absolute patterns too
         if not matches:
             raise UserError(f"no file matches {word}")
         for path in matches:

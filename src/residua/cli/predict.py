@@ -2,14 +2,19 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from residua.cli.app import app
 from residua.errors import UserError
+
+if TYPE_CHECKING:
+    from residua.augment.tta import TTA
+    from residua.inference.predictor import Predictor
 
 
 @app.command
@@ -48,24 +53,28 @@ def predict(
     device
         Where to run the network.
     """
-    from contextlib import ExitStack
-
     from PIL import Image
 
-    from residua.cli.answers import (
-        AnswerWriter,
-        CSVFile,
-        JSONLines,
-        SingleTable,
-        Table,
-        byte_output,
-        csv_destination,
-    )
-    from residua.cli.console import picture_progress
     from residua.cli.image_paths import find_images
     from residua.inference.classifier import load_predictor
-    from residua.inference.images import UnreadableImage
 
+    _check_words(paths, csv, json)
+    # Of the pictures: what matters about them is said once, in one line.
+    warnings.filterwarnings("ignore", module="PIL")
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    predictor = load_predictor(model, device=device)
+    names = find_images(paths)
+    unreadable = _answer(predictor, names, min(top, len(predictor.classes)), csv, json, tta)
+    if csv is not None and str(csv) != "-":
+        print(f"{csv}: the answers for {len(names) - unreadable:,} of {len(names):,} pictures")
+    if unreadable:
+        sys.stdout.flush()
+        print(f"residua: {unreadable:,} of {len(names):,} pictures cannot be read", file=sys.stderr)
+        sys.exit(1)
+
+
+def _check_words(paths: Sequence[str], csv: Path | None, json: bool) -> None:
+    """Raise UserError where the words of the command contradict each other."""
     for word in (*paths, str(csv)):
         if word.startswith("--") and not Path(word).exists():
             raise UserError(f"unknown option {word}; `residua predict --help` lists all")
@@ -75,40 +84,41 @@ def predict(
         raise UserError(f"--csv {csv}: it is a folder")
     if csv is not None and json:
         raise UserError("--csv and --json: choose one of them")
-    # Of the pictures: what matters about them is said once, in one line.
-    warnings.filterwarnings("ignore", module="PIL")
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    predictor = load_predictor(model, device=device)
-    names, shown = find_images(paths), min(top, len(predictor.classes))
+
+
+def _answer(
+    predictor: "Predictor",
+    names: Sequence[str],
+    top: int,
+    csv: Path | None,
+    json: bool,
+    tta: "TTA | None",
+) -> int:
+    """Write the answers, and return how many pictures could not be read.
+
+    Raises:
+        UserError: none could be read, or the CSV file cannot be written.
+    """
+    from residua.cli.answers import open_writer
+    from residua.cli.console import picture_progress
+    from residua.inference.images import UnreadableImage
+
     unreadable, single = 0, len(names) == 1
-    with ExitStack() as stack:
-        writer: AnswerWriter
-        if csv is not None:
-            writer = CSVFile(stack.enter_context(csv_destination(csv)), shown)
-        elif json:
-            writer = JSONLines(byte_output())
-        else:
-            writer = SingleTable() if single else Table(names, predictor.classes, shown)
-        to_terminal = sys.stdout.isatty() and (csv is None or str(csv) == "-")
-        advance = stack.enter_context(picture_progress(len(names), shown=not to_terminal))
-        answers = predictor.predict_stream(names, tta)
-        for name, answer in zip(names, answers, strict=True):
-            if isinstance(answer, UnreadableImage):
-                if single:
-                    raise UserError(f"{name}: {answer.reason}")
+    to_terminal = sys.stdout.isatty() and (csv is None or str(csv) == "-")
+    with (
+        open_writer(names, predictor.classes, top, csv, json) as writer,
+        picture_progress(len(names), shown=not to_terminal) as advance,
+    ):
+        for name, answer in zip(names, predictor.predict_stream(names, tta), strict=True):
+            if not isinstance(answer, UnreadableImage):
+                writer.write(name, answer.top(top)[0])
+                advance(None)
+            elif single:
+                raise UserError(f"{name}: {answer.reason}")
+            else:
                 unreadable += 1
                 advance(f"residua: {name}: {answer.reason}")
                 writer.write_error(name, answer.reason)
-            else:
-                writer.write(name, answer.top(shown)[0])
-                advance(None)
         if unreadable == len(names):
             raise UserError(f"none of the {len(names):,} pictures can be read")
-    if csv is not None and str(csv) != "-":
-        print(f"{csv}: the answers for {len(names) - unreadable:,} of {len(names):,} pictures")
-    if unreadable:
-        sys.stdout.flush()
-        print(
-            f"residua: {unreadable:,} of {len(names):,} pictures cannot be read", file=sys.stderr
-        )
-        sys.exit(1)
+    return unreadable

@@ -26,6 +26,7 @@ from residua.runs.model_file import ModelInfo, Which
 from residua.runs.records import SplitName
 from residua.runs.run import Run
 
+
 class Classifier(Predictor):
     """A trained network in evaluation mode, with everything that using it needs.
 

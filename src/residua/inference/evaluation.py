@@ -112,7 +112,9 @@ def batch_logits(
     Matrix libraries for CPUs multiply the last rows of a batch by another kernel, which rounds
     differently, where the number of rows is not a multiple of `BATCH_MULTIPLE`. Therefore the last
     image is repeated up to such a number; a picture alone then gets the answer that it gets in a
-    batch, but for a last bit of test-time augmentation and of attention. The other arguments are those of `compute_logits`.
+    batch, but for a last bit of test-time augmentation and of attention.
+
+    The other arguments are those of `compute_logits`.
     """
     missing = -len(images) % BATCH_MULTIPLE
     padded = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images

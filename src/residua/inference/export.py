@@ -62,7 +62,7 @@ class RealImages:
             ).permute(2, 0, 1)[None]
             for image, size in zip(self.images, ODD_SIZES, strict=False)
         ]
-        return [*self.images.split(64), *resized]
+        return [*torch.split(self.images, 64), *resized]
 
 
 def real_images(model: Classifier, run: Path | None = None) -> RealImages:
@@ -141,7 +141,7 @@ def with_settings(model: Classifier, tta: TTA, precision: str) -> Classifier:
 
 
 def references(model: Classifier, tta: TTA) -> list[tuple[str, Classifier]]:
-    """What a graph in float32 is compared with: its own arithmetic first, then that of `predict`."""
+    """What a float32 graph is compared with: its own arithmetic, then that of `predict`."""
     names = [("the network in float32", "float32")]
     if model.recipe.precision != "float32":
         names.append((f"the network in {model.recipe.precision}, as predict runs it", ""))
@@ -168,7 +168,8 @@ def export_safetensors(
         OSError: the file system refused.
     """
     tensors = {
-        name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()
+        name: value.detach().cpu().contiguous()
+        for name, value in model.network.state_dict().items()
     }
     if weights != "float32":
         tensors = {
@@ -226,7 +227,8 @@ def export_torch(
 def trace(model: Classifier, tta: TTA) -> torch.export.ExportedProgram:
     """The graph of a network for any number of images of any size."""
     # Filters in the order of torch's documentation: other programs expect no other.
-    network = copy.deepcopy(model.network).cpu().to(memory_format=torch.contiguous_format)
+    network = copy.deepcopy(model.network).cpu()
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     graph = ExportGraph(network, model.image_size, tta).eval()
     example, dynamic = export_example()
     with torch.no_grad():

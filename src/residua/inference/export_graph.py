@@ -32,7 +32,8 @@ class ExportGraph(nn.Module):
             *tta_views(self.normalize(crop_and_resize(images, self.size)), self.tta), strict=True
         )
         logits = self.network(torch.cat(views)).unflatten(0, (len(views), -1))
-        return (logits * torch.tensor(weights)[:, None, None]).sum(0).softmax(1)
+        probabilities: Tensor = (logits * torch.tensor(weights)[:, None, None]).sum(0).softmax(1)
+        return probabilities
 
 
 def crop_and_resize(images: Tensor, size: int) -> Tensor:
@@ -74,9 +75,9 @@ def _bicubic_matrix(index: Tensor, offset: Tensor, length: Tensor, size: int) ->
     scale = length / size
     filter_scale = scale.clamp(min=1.0)
     support = 2 * filter_scale
-    center = (offset + (torch.arange(size, dtype=torch.float64, device=index.device) + 0.5) * scale)[
-        :, None
-    ]
+    center = (
+        offset + (torch.arange(size, dtype=torch.float64, device=index.device) + 0.5) * scale
+    )[:, None]
     distance = ((index - center + 0.5) / filter_scale).abs()
     near = (1.5 * distance - 2.5) * distance * distance + 1
     far = (((distance - 5) * distance + 8) * distance - 4) * -0.5

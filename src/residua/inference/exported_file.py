@@ -81,7 +81,8 @@ class Quantization(JsonFile):
         return (
             f"int8: accuracy {self.int8_accuracy:.2f} %, float32 {self.float_accuracy:.2f} % "
             f"({self.images:,} images, {self.split}); {self.int8_images_per_second:,.0f} images/s, "
-            f"float32 {self.float_images_per_second:,.0f} ({self.speedup:.2f} times, {self.hardware})"
+            f"float32 {self.float_images_per_second:,.0f} ({self.speedup:.2f} times, "
+            f"{self.hardware})"
         )
 
 
@@ -131,10 +132,7 @@ def load_exported(path: Path) -> tuple[NormalizedNetwork, ExportInfo]:
         model, expected = parse_description(description)
         stored, _ = files.read_safetensors(path, max_file_bytes(expected))
         check_digest(model, stored, description, "their checksum")
-        tensors = {
-            name: value.to(expected[name].dtype) if _is_shortened(value, expected.get(name)) else value
-            for name, value in stored.items()
-        }
+        tensors = {name: _lengthened(value, expected.get(name)) for name, value in stored.items()}
         return build_network(model, expected, tensors), info
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged: {error}") from None
@@ -152,6 +150,8 @@ def parse_export_info(text: str) -> tuple[ExportInfo, str]:
     return info, json.dumps(tree["model"])
 
 
-def _is_shortened(stored: Tensor, expected: Tensor | None) -> bool:
-    """Whether a tensor is stored in 16 bits instead of 32."""
-    return expected is not None and stored.is_floating_point() and expected.is_floating_point()
+def _lengthened(stored: Tensor, expected: Tensor | None) -> Tensor:
+    """A tensor that is stored in 16 bits, in the type that the network has."""
+    if expected is None or not (stored.is_floating_point() and expected.is_floating_point()):
+        return stored
+    return stored.to(expected.dtype)

@@ -21,14 +21,14 @@ ImageLike = Path | str | Image.Image | NDArray[Any] | Tensor
 - a numpy array with the channels last: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
 - a torch tensor with the channels first: (H, W), (1, H, W), (3, H, W) or (4, H, W).
 
-One channel is grey, three are RGB, four are RGB and alpha. Arrays and tensors are uint8, or floating
-point in [0, 1], which is rounded to 8 bits: the range of `torchvision.transforms.ToTensor`.
+One channel is grey, three are RGB, four are RGB and alpha. Arrays and tensors are uint8, or
+floating point in [0, 1] as of torchvision's `ToTensor`, which is rounded to 8 bits.
 """
 Images = ImageLike | Iterable[ImageLike]
 """One image, or several: a list, an iterator, an array (N, H, W, C) or a tensor (N, C, H, W)."""
 CHANNELS = (1, 3, 4)
 MAX_PIXELS = 89_478_485
-"""The largest picture that is decoded: the number from which Pillow warns of decompression bombs."""
+"""The largest picture that is decoded: Pillow warns of decompression bombs from here on."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _rounded(array: NDArray[Any]) -> NDArray[np.uint8]:
     if np.issubdtype(array.dtype, np.floating):
         if not ((array >= 0) & (array <= 1)).all():
             raise ValueError(
-                "floating-point images must be in [0, 1]: give them as they are before normalization"
+                "floating-point images must be in [0, 1], as they are before normalization"
             )
         array = (array * 255).round().astype(np.uint8)
     if array.dtype != np.uint8:

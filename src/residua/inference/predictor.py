@@ -134,7 +134,7 @@ class Predictor(ABC):
     def _batches(self, images: Images, batch_size: int) -> Iterator[list[Pixels]]:
         """Converted images; those of the next batch are read meanwhile."""
         if isinstance(images, Tensor) and self._is_prepared(images):
-            yield from (list(part) for part in images.cpu().split(batch_size))
+            yield from (list(part) for part in torch.split(images.cpu(), batch_size))
             return
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             rest = iter(each_image(images))
@@ -149,7 +149,9 @@ class Predictor(ABC):
 
     def _is_prepared(self, images: Tensor) -> bool:
         size = self.image_size
-        return images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1:] == (3, size, size)
+        return (
+            images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1:] == (3, size, size)
+        )
 
     def _submit(
         self, pool: ThreadPoolExecutor, images: Iterator[ImageLike], count: int

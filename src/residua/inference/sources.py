@@ -45,7 +45,9 @@ def read_model(source: Path | str, which: Which = "best") -> tuple[NormalizedNet
     """
     if isinstance(source, str):
         if source.startswith(HUB):
-            return _read_path(import_module(HUB_MODULE).fetch_model(source.removeprefix(HUB)), which)
+            return _read_path(
+                import_module(HUB_MODULE).fetch_model(source.removeprefix(HUB)), which
+            )
         if source in pretrained_names():
             return _read_path(PRETRAINED / f"{source}.safetensors", which)
     path = Path(source).expanduser()
@@ -62,8 +64,8 @@ def _read_path(path: Path, which: Which) -> tuple[NormalizedNetwork, ModelInfo]:
     if not path.exists():
         hint = "" if len(path.parts) > 1 else suggestions(str(path), pretrained_names())
         raise UserError(
-            f"there is no model {str(path)!r}: neither a run, an exported .safetensors file, nor the "
-            f"name of a pretrained network{hint}"
+            f"there is no model {str(path)!r}: neither a run, an exported .safetensors file, nor "
+            f"the name of a pretrained network{hint}"
         )
     if path.stem in MODEL_STEMS and all(
         path.with_suffix(suffix).is_file() for suffix in (".safetensors", ".json")

@@ -165,17 +165,49 @@ def export_int8(
         OSError: the file system refused.
     """
     calibration = load_split(model.recipe, "train").subsample(CALIBRATION_IMAGES)
-    name: SplitName = "holdout" if model.recipe.data.holdout else "test"
-    split = load_split(model.recipe, name)
     info = export_info(model, "onnx", tta).replace(weights="int8")
     with tempfile.TemporaryDirectory() as folder:
         plain, draft = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         _write_graph(model, info, plain)
         quantize(plain, draft, calibration.images)
-        measured = _measure(plain, draft, info, calibration, split, name)
+        measured = measure_int8(model, plain, draft)
         check_quantization(measured, max_accuracy_loss)
         info = info.replace(quantization=measured)
         return _finish(draft, path, model, images, info, tolerance=INT8_TOLERANCE)
+
+
+def measure_int8(model: Classifier, plain: Path, int8: Path) -> Quantization:
+    """Measure accuracy and speed of two files in turns, so that both see the same machine.
+
+    Args:
+        model: the network, whose recipe names the data: its holdout, or its test set.
+        plain: its float32 file.
+        int8: its int8 file, calibrated on `CALIBRATION_IMAGES` training images.
+    """
+    name: SplitName = "holdout" if model.recipe.data.holdout else "test"
+    split = load_split(model.recipe, name)
+    predictors = [
+        OnnxPredictor(_session(path), export_info(model, "onnx")) for path in (plain, int8)
+    ]
+    accuracies = [_accuracy(predictor, split) for predictor in predictors]
+    batch = split.images[:TIMED_BATCH].contiguous()
+    speeds: list[list[float]] = [[], []]
+    for _ in range(TIMED_PASSES):
+        for predictor, measured in zip(predictors, speeds, strict=True):
+            started = time.perf_counter()
+            predictor.probabilities(batch)
+            measured.append(len(batch) / (time.perf_counter() - started))
+    float_speed, int8_speed = map(statistics.median, speeds)
+    return Quantization(
+        calibration_images=CALIBRATION_IMAGES,
+        split=f"{name} set",
+        images=len(split),
+        float_accuracy=accuracies[0],
+        int8_accuracy=accuracies[1],
+        float_images_per_second=float_speed,
+        int8_images_per_second=int8_speed,
+        hardware=f"{processor_name()}, {os.cpu_count()} threads",
+    )
 
 
 def check_quantization(measured: Quantization, max_accuracy_loss: float) -> None:
@@ -221,7 +253,7 @@ class _CalibrationImages(quantization.CalibrationDataReader):  # type: ignore[mi
     """Batches for the measurement of activations."""
 
     def __init__(self, images: Tensor) -> None:
-        self._batches = iter(images.split(TIMED_BATCH))
+        self._batches = iter(torch.split(images, TIMED_BATCH))
 
     def get_next(self) -> dict[str, Any] | None:
         batch = next(self._batches, None)
@@ -280,39 +312,8 @@ def _finish(
     return info
 
 
-def _measure(
-    plain: Path,
-    int8: Path,
-    info: ExportInfo,
-    calibration: Split,
-    split: Split,
-    name: SplitName,
-) -> Quantization:
-    """Accuracy and speed of both files; the passes take turns, so that both see the same machine."""
-    predictors = [OnnxPredictor(_session(path), info) for path in (plain, int8)]
-    accuracies = [_accuracy(predictor, split) for predictor in predictors]
-    batch = split.images[:TIMED_BATCH].contiguous()
-    speeds: list[list[float]] = [[], []]
-    for _ in range(TIMED_PASSES):
-        for predictor, measured in zip(predictors, speeds, strict=True):
-            started = time.perf_counter()
-            predictor.probabilities(batch)
-            measured.append(len(batch) / (time.perf_counter() - started))
-    float_speed, int8_speed = map(statistics.median, speeds)
-    return Quantization(
-        calibration_images=len(calibration),
-        split=f"{name} set",
-        images=len(split),
-        float_accuracy=accuracies[0],
-        int8_accuracy=accuracies[1],
-        float_images_per_second=float_speed,
-        int8_images_per_second=int8_speed,
-        hardware=f"{processor_name()}, {os.cpu_count()} threads",
-    )
-
-
 def _accuracy(predictor: Predictor, split: Split) -> float:
-    answers = [predictor.probabilities(batch).argmax(1) for batch in split.images.split(100)]
+    answers = [predictor.probabilities(batch).argmax(1) for batch in torch.split(split.images, 100)]
     return 100 * int((torch.cat(answers) == split.labels).sum()) / len(split)
 
 
