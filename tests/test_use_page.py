@@ -66,7 +66,7 @@ def test_a_folder_of_pictures_becomes_answers_and_a_program(
         answers = list(csv.DictReader(file))
     assert len(answers) == 30
     assert list(answers[0])[-2:] == ["probability_3", "error"]
-    assert len(SCRIPT.splitlines()) == 10
+    assert len([line for line in SCRIPT.splitlines() if line]) == 10
     Path("script.py").write_text(SCRIPT)
     paths = [answer["path"] for answer in answers]
     done = subprocess.run(
