@@ -80,7 +80,7 @@ def entries(model: Classifier, tta: TTA, folder: Path, int8: bool) -> dict[str, 
     export_onnx(model, folder / "model.onnx", images, tta)
     ways["ONNX Runtime float32"] = load_onnx(folder / "model.onnx").probabilities
     if int8:
-        calibration = load_split(model.recipe, "train").subsample(CALIBRATION_IMAGES)
+        calibration = load_split(model, "train").subsample(CALIBRATION_IMAGES)
         quantize(folder / "model.onnx", folder / "int8.onnx", calibration.images)
         ways["ONNX Runtime int8"] = load_onnx(folder / "int8.onnx").probabilities
     return ways

@@ -61,7 +61,7 @@ def main(words: Sequence[str] | None = None) -> None:
     name = arguments.name or original.recipe.name
     path = PRETRAINED / f"{name}.safetensors"
     export_safetensors(original, path, real_images(original, run.path), "bfloat16")
-    shipped, test = load(path, device="cpu"), load_split(original.recipe, "test")
+    shipped, test = load(path, device="cpu"), load_split(original, "test")
     measured: dict[TTA, Measured] = {}
     for tta in get_args(TTA):
         ours, theirs = (model.evaluate(test, tta) for model in (shipped, original))

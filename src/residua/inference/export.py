@@ -73,14 +73,14 @@ def real_images(model: Classifier, run: Path | None = None) -> RealImages:
         run: the directory of the run, if there is one: it holds a few training images.
     """
     try:
-        split = load_split(model.recipe, "test")
+        split = load_split(model, "test")
         return RealImages(split.subsample(COMPARED_IMAGES).images, "test set")
     except (UserError, OSError, ValueError):
         pass
     if run is not None and (samples := load_samples(Run(run))) is not None:
         return RealImages(samples.originals, "training images stored in the run")
     shapes = {"kind": "shapes100", "train": 1, "test": COMPARED_IMAGES}
-    generated = load_split(model.recipe.replace(data=shapes), "test")
+    generated = load_split(model, "test", model.recipe.replace(data=shapes).data)
     return RealImages(generated.images, "generated pictures: the test set is not at hand")
 
 

@@ -164,7 +164,7 @@ def export_int8(
             the float32 file. The file is not kept then.
         OSError: the file system refused.
     """
-    calibration = load_split(model.recipe, "train").subsample(CALIBRATION_IMAGES)
+    calibration = load_split(model, "train").subsample(CALIBRATION_IMAGES)
     info = export_info(model, "onnx", tta).replace(weights="int8")
     with tempfile.TemporaryDirectory() as folder:
         plain, draft = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
@@ -185,7 +185,7 @@ def measure_int8(model: Classifier, plain: Path, int8: Path) -> Quantization:
         int8: its int8 file, calibrated on `CALIBRATION_IMAGES` training images.
     """
     name: SplitName = "holdout" if model.recipe.data.holdout else "test"
-    split = load_split(model.recipe, name)
+    split = load_split(model, name)
     predictors = [
         OnnxPredictor(_session(path), export_info(model, "onnx")) for path in (plain, int8)
     ]
