@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from residua.errors import UserError
     from residua.inference.classifier import Classifier, evaluate, load, load_predictor
-    from residua.integrations.observers import fit
     from residua.inference.images import UnreadableImage
+    from residua.integrations.observers import fit
     from residua.recipes.loading import resolve
     from residua.recipes.recipe import Recipe
     from residua.runs.run import Run

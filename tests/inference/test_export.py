@@ -21,6 +21,7 @@ from residua.inference.export import (
     real_images,
 )
 from residua.inference.exported_file import METADATA_KEY, Comparison, ExportInfo, parse_export_info
+from residua.inference.sources import absolute_source
 from residua.runs.run import Run
 
 
@@ -157,12 +158,17 @@ def test_every_name_of_a_model_is_understood(
 
     class Hub:
         @staticmethod
-        def fetch_model(name: str) -> Path:
-            assert name == "user/network@v1"
+        def download_model(source: str, which: str) -> Path:
+            assert (source, which) == ("hub:user/network@v1", "best")
             return run
 
     monkeypatch.setattr(sources, "import_module", {sources.HUB_MODULE: Hub}.__getitem__)
     assert load("hub:user/network@v1").classes == classifier.classes
+    assert absolute_source("tiny") == "tiny"
+    assert absolute_source("hub:user/network") == "hub:user/network"
+    assert absolute_source("./tiny.safetensors") == str(path)
+    monkeypatch.chdir(run.parent)
+    assert absolute_source(f"{run.name}:last") == f"{run}:last"
 
 
 def test_wrong_names_are_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,14 +177,14 @@ def test_wrong_names_are_one_clear_line(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("network.onnx", "network.pt2", "network.bin"):
         (tmp_path / name).write_bytes(b"x")
     messages = {
-        "poket": "there is no model 'poket'.*did you mean pocket",
-        "none/at/all": "there is no model 'none/at/all'",
-        "none.safetensors": "there is no model",
+        "poket": "there is no trained network 'poket'.*did you mean pocket",
+        "none/at/all": "there is no trained network 'none/at/all'",
+        "none.safetensors": "there is no trained network",
         "pocket": "pocket.safetensors is damaged",
         str(tmp_path): "has no model",
         str(tmp_path / "network.onnx"): "can only predict",
         str(tmp_path / "network.pt2"): "torch.export.load",
-        str(tmp_path / "network.bin"): "is not a model",
+        str(tmp_path / "network.bin"): "is not a trained network",
     }
     for name, message in messages.items():
         with pytest.raises(UserError, match=message):

@@ -19,7 +19,7 @@ from residua.errors import UserError
 if TYPE_CHECKING:
     from residua.recipes.recipe import Recipe
     from residua.schedules import TrainingProgress
-    from residua.training.events import Event
+    from residua.training.events import Event, Observer
     from residua.training.loop import StopCondition
 
 UntilEpoch = Annotated[

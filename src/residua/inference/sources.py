@@ -14,8 +14,8 @@ PRETRAINED = Path(__file__).parent.parent / "pretrained"
 """The networks that the package ships: NAME.safetensors."""
 HUB = "hub:"
 HUB_MODULE = "residua.integrations.hub"
-"""Has `fetch_model(name) -> Path`: the directory, or the .safetensors file, of `user/name`, perhaps
-with `@revision`. It is imported when a name begins with `hub:`: it needs an optional dependency."""
+"""Has `download_model(source, which) -> Path`, the directory of a published model. It is imported
+when a name begins with `hub:`: it needs an optional dependency."""
 ONNX_MODULE = "residua.integrations.onnx_files"
 """Has `load_onnx(path) -> Predictor`; it is imported when an .onnx file is opened."""
 MODEL_STEMS: dict[str, Which] = {"model": "best", "model-last": "last"}
@@ -45,9 +45,7 @@ def read_model(source: Path | str, which: Which = "best") -> tuple[NormalizedNet
     """
     if isinstance(source, str):
         if source.startswith(HUB):
-            return _read_path(
-                import_module(HUB_MODULE).fetch_model(source.removeprefix(HUB)), which
-            )
+            return _read_path(import_module(HUB_MODULE).download_model(source, which), which)
         if source in pretrained_names():
             return _read_path(PRETRAINED / f"{source}.safetensors", which)
     path = Path(source).expanduser()
@@ -58,13 +56,24 @@ def read_model(source: Path | str, which: Which = "best") -> tuple[NormalizedNet
     return _read_path(path, which)
 
 
+def absolute_source(source: str) -> str:
+    """The same name of a network from any directory: paths become absolute."""
+    if source.startswith(HUB) or source in pretrained_names():
+        return source
+    stem, colon, suffix = source.rpartition(":")
+    for path, end in ((source, ""), (stem, colon + suffix)):
+        if path and Path(path).expanduser().exists():
+            return f"{Path(path).expanduser().resolve()}{end}"
+    return source
+
+
 def _read_path(path: Path, which: Which) -> tuple[NormalizedNetwork, ModelInfo]:
     if path.is_dir():
         return load_model(path, which)
     if not path.exists():
         hint = "" if len(path.parts) > 1 else suggestions(str(path), pretrained_names())
         raise UserError(
-            f"there is no model {str(path)!r}: neither a run, an exported .safetensors file, nor "
+            f"there is no trained network {str(path)!r}: neither a run, an exported file, nor "
             f"the name of a pretrained network{hint}"
         )
     if path.stem in MODEL_STEMS and all(
@@ -84,4 +93,6 @@ def _read_path(path: Path, which: Which) -> tuple[NormalizedNetwork, ModelInfo]:
             f"{path}: a .pt2 file is a program that torch.export.load runs; use the run or a "
             ".safetensors file"
         )
-    raise UserError(f"{path} is not a model: it takes a run, or a file that `residua export` wrote")
+    raise UserError(
+        f"{path} is not a trained network: it takes a run, or a file of `residua export`"
+    )
