@@ -10,8 +10,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+import residua
 from residua.recipes.loading import apply_overrides, parse_recipe
 from residua.recipes.recipe import Recipe
+from residua.runs.run import Run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -51,6 +53,15 @@ def browser() -> "Iterator[Browser]":
         )
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of a narrow `quickstart` on 200 generated images; do not change it."""
+    words = ["--epochs", "2", "--data.train", "200", "--data.test", "100", "--device", "cpu"]
+    narrow = ["--architecture.widths", "[4, 8, 8]", "--architecture.stem.width", "4"]
+    path = tmp_path_factory.mktemp("small_run") / "run"
+    return residua.fit(residua.resolve("quickstart", [*words, *narrow]), path)
 
 
 @pytest.fixture(scope="session")

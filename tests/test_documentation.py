@@ -30,6 +30,8 @@ PLACEHOLDERS = {
     "RECIPE": "quickstart",
     "RUN...": "run",
     "RUN": "run",
+    "MODEL": "pocket",
+    "PATHS...": "pictures",
     "NAME": "resnet44",
     "DIR": "folder",
     "FILE": "plot.svg",

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from residua.errors import UserError
-    from residua.inference.classifier import Classifier, evaluate, load
+    from residua.inference.classifier import Classifier, evaluate, load, load_predictor
+    from residua.inference.images import UnreadableImage
     from residua.integrations.observers import fit
     from residua.recipes.loading import resolve
     from residua.recipes.recipe import Recipe
@@ -26,11 +27,13 @@ __all__ = [
     "Classifier",
     "Recipe",
     "Run",
+    "UnreadableImage",
     "UserError",
     "__version__",
     "evaluate",
     "fit",
     "load",
+    "load_predictor",
     "resolve",
     "resume",
     "train",
@@ -40,10 +43,12 @@ _MODULES = {
     "Classifier": "inference.classifier",
     "Recipe": "recipes.recipe",
     "Run": "runs.run",
+    "UnreadableImage": "inference.images",
     "UserError": "errors",
     "evaluate": "inference.classifier",
     "fit": "integrations.observers",
     "load": "inference.classifier",
+    "load_predictor": "inference.classifier",
     "resolve": "recipes.loading",
     "resume": "training.loop",
     "train": "training.loop",

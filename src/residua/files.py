@@ -93,6 +93,22 @@ def read_safetensors(path: Path, max_bytes: int) -> tuple[dict[str, "Tensor"], d
         raise ValueError(str(error)) from None
 
 
+def read_safetensors_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata of a safetensors file, without its tensors.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not a safetensors file.
+    """
+    with path.open("rb"):  # An error of the system says more than that of the library.
+        pass
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from None
+
+
 def check_tree_size(tree: Any) -> Any:
     r"""Check a parsed document against the size and depth limits, and return it.
 

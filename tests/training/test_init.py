@@ -200,7 +200,7 @@ def test_sources_that_are_not_there(tiny: Tiny, source: Path, tmp_path: Path) ->
     for path, message in (
         ("nowhere", "there is no trained network 'nowhere'"),
         (tmp_path / "empty", "has no model"),
-        (tmp_path / "notes.txt", "is not a model.safetensors"),
+        (tmp_path / "notes.txt", "is not a trained network"),
     ):
         with pytest.raises(UserError, match=message):
             build_training(tiny(init=str(path)))

@@ -460,3 +460,38 @@ def download_progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(name, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def picture_progress(total: int, shown: bool) -> Iterator[Callable[[str | None], None]]:
+    """Show on standard error how many pictures are answered.
+
+    In a file or a pipe a line now and then takes the place of the bar.
+
+    Args:
+        total: the number of pictures.
+        shown: whether there is a bar; without one, only messages are printed.
+
+    Yields:
+        A function to call after each picture, with a message to print, or None.
+    """
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    columns = (TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    next_line = time.monotonic() + LINE_INTERVAL
+    done = 0
+    with Progress(
+        *columns, console=errors, transient=True, disable=not (shown and errors.is_terminal)
+    ) as progress:
+        task = progress.add_task("", total=total)
+
+        def advance(message: str | None) -> None:
+            nonlocal done, next_line
+            done += 1
+            if message is not None:
+                errors.print(escape(printable(message)))
+            progress.update(task, completed=done)
+            if shown and not errors.is_terminal and time.monotonic() >= next_line:
+                next_line = time.monotonic() + LINE_INTERVAL
+                errors.print(f"{done:,} of {total:,} pictures")
+
+        yield advance

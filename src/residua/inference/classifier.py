@@ -1,68 +1,40 @@
 """A trained network in use: predictions and figures, from a run or its model files."""
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from residua.augment.tta import TTA
 from residua.data import Data, Split
-from residua.data.folder import prepare_image, read_image
 from residua.devices import select_device
 from residua.errors import UserError
 from residua.inference.evaluation import (
     MEMORY_FORMATS,
     Evaluation,
+    batch_logits,
     collect_outputs,
     compute_logits,
     eval_mode,
     evaluate_split,
 )
+from residua.inference.predictor import Predictor
+from residua.inference.sources import ONNX_MODULE, read_model
 from residua.models.layers import set_progress
 from residua.models.network import NormalizedNetwork
 from residua.recipes.recipe import Recipe
 from residua.runs.evaluations import Outputs
-from residua.runs.model_file import ModelInfo, Which, load_model
+from residua.runs.model_file import ModelInfo, Which
 from residua.runs.records import SplitName
 from residua.runs.run import Run
 from residua.schedules import TrainingProgress
 from residua.seeding import derive_seed
 
-ImageLike = Tensor | NDArray[np.uint8] | Image.Image | Path | str
-"""uint8 (3, H, W) as a tensor, uint8 (H, W, 3) as an array, a PIL image, or the path of a file."""
 
-
-@dataclass(frozen=True)
-class ClassProbabilities:
-    """The probability of each class for each image."""
-
-    probabilities: Tensor
-    """(N, K) float32, on the CPU; each row sums to 1."""
-    classes: tuple[str, ...]
-
-    @property
-    def labels(self) -> list[str]:
-        """The most probable class of each image."""
-        return [self.classes[index] for index in self.probabilities.argmax(1).tolist()]
-
-    def top(self, k: int = 5) -> list[list[tuple[str, float]]]:
-        """The k most probable classes of each image, with their probabilities."""
-        best = self.probabilities.topk(min(k, len(self.classes)), dim=1)
-        rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return [
-            [(self.classes[index], p) for index, p in zip(indices, values, strict=True)]
-            for indices, values in rows
-        ]
-
-
-class Classifier:
+class Classifier(Predictor):
     """A trained network in evaluation mode, with everything that using it needs.
 
     Args:
@@ -87,24 +59,21 @@ class Classifier:
         """The recipe that the network was trained by."""
         return self.info.recipe
 
-    def predict(
-        self, images: ImageLike | Sequence[ImageLike], tta: TTA | None = None
-    ) -> ClassProbabilities:
-        """Classify images.
+    @property
+    def image_size(self) -> int:
+        """The side, in pixels, of the images that the network was evaluated on."""
+        return self.info.image_size[0]
+
+    def probabilities(self, images: Tensor, tta: TTA | None = None) -> Tensor:
+        """The probabilities (N, K) float32, on the CPU, of uint8 (N, 3, size, size).
 
         Args:
-            images: one image or several; a batch may also be one uint8 tensor (N, 3, H, W). Files
-                and PIL images are resized to the size that the network was evaluated on.
+            images: of the size that the network was evaluated on.
             tta: the test-time augmentation; None uses the recipe's.
-
-        Raises:
-            UserError: a file cannot be read as an image.
-            ValueError: a tensor or an array has another type or shape.
         """
-        batch = self._to_batch(images).to(self.device)
-        with eval_mode(self.network):
-            logits = self._logits(batch, self.info.tta if tta is None else tta)
-        return ClassProbabilities(logits.softmax(1).cpu(), self.classes)
+        with torch.inference_mode():
+            logits = self._logits(images.to(self.device), self.info.tta if tta is None else tta)
+            return logits.softmax(1).cpu()
 
     def classify(self, images: Tensor, tta: TTA = "none") -> Tensor:
         """The most probable class of each image.
@@ -210,55 +179,45 @@ class Classifier:
             raise UserError("the images have other classes than those the network was trained on")
 
     def _logits(self, images: Tensor, tta: TTA) -> Tensor:
-        return compute_logits(
+        return batch_logits(
             self.network.network,
-            self.network.normalize(images),
+            images,
+            self.network.normalize,
             self.recipe.precision,
             tta,
             MEMORY_FORMATS[self.recipe.memory_format],
         )
 
-    def _to_batch(self, images: ImageLike | Sequence[ImageLike]) -> Tensor:
-        """uint8 (N, 3, H, W)."""
-        if isinstance(images, Tensor) and images.ndim == 4:
-            return _checked(images)
-        single = isinstance(images, Tensor | np.ndarray | Image.Image | Path | str)
-        listed: Sequence[ImageLike] = [images] if single else images  # type: ignore[list-item, assignment]
-        return _checked(torch.stack([self._to_tensor(image) for image in listed]))
 
-    def _to_tensor(self, image: ImageLike) -> Tensor:
-        """uint8 (3, H, W)."""
-        if isinstance(image, Tensor):
-            return image
-        size = self.info.image_size[0]
-        if isinstance(image, Path | str):
-            pixels = read_image(Path(image), size)
-        else:
-            opened = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-            pixels = prepare_image(opened, size)
-        return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
-
-
-def _checked(images: Tensor) -> Tensor:
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images are {images.dtype} {tuple(images.shape)}, not uint8 (N, 3, H, W)")
-    return images
-
-
-def load(path: Path | str | Run, which: Which = "best", device: str = "auto") -> Classifier:
-    """Load a trained network from a run, without its data set and without an optimiser.
+def load(source: Path | str | Run, which: Which = "best", device: str = "auto") -> Classifier:
+    """Load a trained network, without its data set and without an optimiser.
 
     Args:
-        path: a run, its directory, or any directory with model.safetensors and model.json.
-        which: the network of the best or of the last epoch.
+        source: a run, or what `residua.inference.sources.read_model` takes: the directory of a run
+            (also `RUN:last`), an exported .safetensors file, the name of a pretrained network
+            (`pocket`), or `hub:user/name`.
+        which: the network of the best or of the last epoch, where the source is a run.
         device: auto, cpu, cuda ...
 
     Raises:
         UserError: there is no model, or it is damaged; there is no such device.
     """
-    directory = path.path if isinstance(path, Run) else Path(path)
-    network, info = load_model(directory, which)
+    network, info = read_model(source.path if isinstance(source, Run) else source, which)
     return Classifier(network, info, select_device(device))
+
+
+def load_predictor(
+    source: Path | str | Run, which: Which = "best", device: str = "auto"
+) -> Predictor:
+    """Load what `load` takes, or an .onnx file of `residua export`, to predict with.
+
+    Raises:
+        UserError: see `load`; an .onnx file needs the extra `onnx`.
+    """
+    if not isinstance(source, Run) and Path(source).suffix == ".onnx" and Path(source).is_file():
+        predictor: Predictor = import_module(ONNX_MODULE).load_onnx(Path(source))
+        return predictor
+    return load(source, which, device)
 
 
 def evaluate(

@@ -17,6 +17,8 @@ from residua.runs.records import Metrics
 
 EVAL_BATCH_SIZE = 500
 """Images evaluated at once, or fewer where memory does not suffice: a matter of rounding."""
+BATCH_MULTIPLE = 4
+"""Rows that the matrix product of the last layer computes together: see `batch_logits`."""
 AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 StopCheck = Callable[[], None]
@@ -120,6 +122,32 @@ def compute_logits(
     return logits.sum(0)
 
 
+def batch_logits(
+    forward: Callable[[Tensor], Tensor],
+    images: Tensor,
+    normalize: Callable[[Tensor], Tensor],
+    precision: str = "float32",
+    tta: TTA = "none",
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Tensor:
+    """Logits (N, K) of uint8 images (N, 3, H, W), which hardly depend on the number of images.
+
+    Matrix libraries for CPUs multiply the last rows of a batch by another kernel, which rounds
+    differently, where the number of rows is not a multiple of `BATCH_MULTIPLE`. Therefore the last
+    image is repeated up to such a number; a picture alone then gets the answer that it gets in a
+    batch, but for a last bit of test-time augmentation and of attention.
+
+    The other arguments are those of `compute_logits`.
+    """
+    padded = normalize(_padded(images))
+    return compute_logits(forward, padded, precision, tta, memory_format)[: len(images)]
+
+
+def _padded(images: Tensor) -> Tensor:
+    missing = -len(images) % BATCH_MULTIPLE
+    return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images
+
+
 @torch.inference_mode()
 def evaluate_split(
     forward: Callable[[Tensor], Tensor],
@@ -147,7 +175,7 @@ def evaluate_split(
     losses, predicted, confidence, top5 = [], [], [], []
 
     def classify(images: Tensor) -> Tensor:
-        return compute_logits(forward, normalize(images), precision, tta, memory_format)
+        return batch_logits(forward, images, normalize, precision, tta, memory_format)
 
     for labels, logits in _in_batches(classify, split, check_stop):
         losses.append(F.cross_entropy(logits, labels, reduction="sum"))
@@ -182,7 +210,9 @@ def collect_outputs(
     single, averaged = [], []
 
     def classify(images: Tensor) -> tuple[Tensor, Tensor]:
-        weights, logits = view_logits(forward, normalize(images), precision, tta, memory_format)
+        padded = normalize(_padded(images))
+        weights, logits = view_logits(forward, padded, precision, tta, memory_format)
+        logits = logits[:, : len(images)]
         return logits[0] / weights[0], logits.sum(0)
 
     for _, (alone, mean) in _in_batches(classify, split, never_stop):

@@ -97,7 +97,7 @@ def collect_environment(device: torch.device, seed: int) -> RunEnvironment:
         python=platform.python_version(),
         packages={name: _version(name) for name in PACKAGES},
         system=f"{platform.system()} {platform.machine()}",
-        processor=_processor(),
+        processor=processor_name(),
         cores=os.cpu_count(),
         threads=torch.get_num_threads(),
         device=describe_device(device),
@@ -114,7 +114,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """The model of the processor, as the system names it."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():

@@ -6,6 +6,8 @@ that were evaluated: averaged, with batch normalization re-estimated, where the 
 """
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,6 +38,8 @@ from residua.runs.run import Run
 
 Which = Literal["best", "last"]
 """The network of the best or of the last epoch."""
+FORMAT_VERSION = 1
+"""Of the description; another number is refused."""
 HEADER_BYTES = 2**24
 """Bytes that a safetensors file may have beyond its tensors."""
 ImageSide = Annotated[int, Field(ge=1, le=1024)]
@@ -107,7 +111,7 @@ def update_model(run: Run, metrics: dict[SplitName, Metrics], is_last: bool) -> 
     run.write_json("model.json", sign_model(info, network.state_dict()))
 
 
-def sign_model(info: ModelInfo, tensors: dict[str, Tensor]) -> ModelInfo:
+def sign_model(info: ModelInfo, tensors: Mapping[str, Tensor]) -> ModelInfo:
     """The description with the checksum of itself and of the tensors."""
     return info.replace(sha256=_digest(tensors, info.model_dump_json()))
 
@@ -137,24 +141,74 @@ def load_model(directory: Path, which: Which = "best") -> tuple[NormalizedNetwor
         raise UserError(f"{directory} has no model: there is no {weights.name} or its .json")
     try:
         text = files.read_bytes(description).decode()
-        info = parse_json(ModelInfo, text)
-        # Without memory, until it is known that the weights are those of this network.
-        with torch.device("meta"):
-            expected = _build(info).state_dict()
+        info, expected = parse_description(text)
     except (OSError, ValueError, UserError) as error:
         raise UserError(f"{description} is damaged: {error}") from None
     try:
-        max_bytes = sum(value.nbytes for value in expected.values()) + HEADER_BYTES
-        tensors, _ = files.read_safetensors(weights, max_bytes)
-        if _digest(tensors, text) != info.sha256:
-            raise ValueError(f"its contents do not match {description.name}")
-        if mismatch := first_mismatch(expected, tensors):
-            raise ValueError(f"it is of another network: it differs in {mismatch}")
+        tensors, _ = files.read_safetensors(weights, max_file_bytes(expected))
+        check_digest(info, tensors, text, description.name)
+        return build_network(info, expected, tensors), info
     except (OSError, ValueError) as error:
         raise UserError(f"{weights} is damaged: {error}") from None
+
+
+def parse_description(text: str) -> tuple[ModelInfo, dict[str, Tensor]]:
+    """The description of a model, and the tensors that it needs, without their memory.
+
+    Raises:
+        ValueError: it is damaged, or of another version.
+        UserError: its network cannot be built.
+    """
+    check_format_version(text)
+    info = parse_json(ModelInfo, text)
+    with torch.device("meta"):
+        return info, _build(info).state_dict()
+
+
+def check_format_version(text: str) -> None:
+    """Check the version of a JSON document, before its fields.
+
+    Raises:
+        ValueError: it is another than this one.
+    """
+    version = re.search(r'"format_version"\s*:\s*([0-9]{1,9})', text)
+    if version is not None and int(version[1]) != FORMAT_VERSION:
+        raise ValueError(
+            f"format_version is {version[1]}, and this version of residua reads {FORMAT_VERSION}: "
+            "use the version of residua that wrote it"
+        )
+
+
+def max_file_bytes(expected: Mapping[str, Tensor]) -> int:
+    """The largest size of a safetensors file with these tensors."""
+    return sum(value.nbytes for value in expected.values()) + HEADER_BYTES
+
+
+def check_digest(
+    info: ModelInfo, tensors: Mapping[str, Tensor], text: str, description: str
+) -> None:
+    """Check that tensors and the text of a description are those that were written together.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if _digest(tensors, text) != info.sha256:
+        raise ValueError(f"its contents do not match {description}")
+
+
+def build_network(
+    info: ModelInfo, expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+) -> NormalizedNetwork:
+    """The network of a description, on the CPU and in evaluation mode.
+
+    Raises:
+        ValueError: the tensors are those of another network.
+    """
+    if mismatch := first_mismatch(expected, tensors):
+        raise ValueError(f"it is of another network: it differs in {mismatch}")
     network = _build(info)
-    network.load_state_dict(tensors)
-    return network.eval().requires_grad_(False), info
+    network.load_state_dict(dict(tensors))
+    return network.eval().requires_grad_(False)
 
 
 def _build(info: ModelInfo) -> NormalizedNetwork:
@@ -168,7 +222,7 @@ def _build(info: ModelInfo) -> NormalizedNetwork:
     return NormalizedNetwork(Normalize.from_stats(info.normalization), network)
 
 
-def _digest(tensors: dict[str, Tensor], description: str) -> str:
+def _digest(tensors: Mapping[str, Tensor], description: str) -> str:
     """SHA-256 of the tensors and of a description, however it is formatted, without its own."""
     tree = json.loads(description) | {"sha256": ""}
     return tensor_digest(tensors, json.dumps(tree, sort_keys=True))

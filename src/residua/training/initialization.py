@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +11,13 @@ from torch import Tensor
 
 from residua.data import ChannelStats
 from residua.errors import UserError
+from residua.inference.sources import absolute_source, read_model
 from residua.models import Architecture, ResidualNetwork
 from residua.models.network import NormalizedNetwork
 from residua.recipes.init import Init
 from residua.recipes.recipe import Recipe
 from residua.runs.checkpoint import tensor_digest
-from residua.runs.model_file import ModelInfo, Which, load_model
+from residua.runs.model_file import ModelInfo
 from residua.runs.records import InitRecord
 
 FREE_FIELDS = {"dropout", "stochastic_depth", "initialization", "head_init_std", "pooling"}
@@ -115,29 +115,8 @@ def read_source(init: Init) -> TrainedSource:
             f"init: {init.source} has other weights than the recipe states: their SHA-256 is "
             f"{sha256}, not {init.sha256}"
         )
-    path = Path(init.source).expanduser()
-    source = str(path.resolve()) if path.exists() else init.source
+    source = absolute_source(init.source)
     return TrainedSource(init.replace(source=source, sha256=sha256), network, info)
-
-
-def read_model(source: str, which: Which = "best") -> tuple[NormalizedNetwork, ModelInfo]:
-    """Read a trained network from a run, another directory with its two files, or one of these.
-
-    Raises:
-        UserError: there is no such network, or it is damaged.
-    """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return load_model(path, which)
-    if not path.is_file():
-        raise UserError(
-            f"init: there is no trained network {source!r}: it takes a run, a directory with "
-            "model.safetensors and model.json, or one of these files"
-        )
-    stems: dict[str, Which] = {"model": "best", "model-last": "last"}
-    if path.stem not in stems or path.suffix not in (".safetensors", ".json"):
-        raise UserError(f"init: {path} is not a model.safetensors or model.json")
-    return load_model(path.parent, stems[path.stem])
 
 
 def _structure(architecture: Architecture) -> dict[str, Any]:
