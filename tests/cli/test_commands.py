@@ -96,7 +96,7 @@ def test_mistakes_exit_with_2_and_one_line(
     under = ["--dir", str(tmp_path / "full/file/run")]
     assert "cannot make the run" in fails(capsys, "train", "quickstart", *SMALL, *under)
     assert "is not a run" in fails(capsys, "resume", str(tmp_path / "gone"))
-    assert "is not a run" in fails(capsys, "evaluate", str(tmp_path))
+    assert "has no model" in fails(capsys, "evaluate", str(tmp_path))
     assert "is not a run" in fails(capsys, "report", str(tmp_path))
     assert "Did you mean" in fails(capsys, "trian", "quickstart")
     assert "recipe" in fails(capsys, "train").lower()

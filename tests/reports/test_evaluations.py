@@ -53,7 +53,7 @@ def test_report_without_evaluations_has_no_section(finished):
 def test_figures_of_each_view_are_in_its_own_column(record):
     table = figures_table({"a": record[0].views["none"], "b": record[0].views["mirror"]})
     rows = {row[0]: row[1:] for row in table.rows}
-    assert rows["Top-5"] == ("83.33 %", "83.33 %")
+    assert rows["Top-5"] == ("100.00 %", "100.00 %")
     assert rows["Accuracy"][0] == "83.33 % (71.96 to 90.69)"
     assert rows["Temperature, of the holdout"] == ("0.500", "0.700")
     assert rows["Superclass accuracy"][0] == "83.33 %"
