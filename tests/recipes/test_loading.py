@@ -112,7 +112,7 @@ MISTAKES = [
     (["--image-size", "4"], "image_size must be between 8 and 512"),
     (
         ["--weight-average.kind", "mean"],
-        "weight_average.kind: there is no kind 'mean'; choose from ema, swa",
+        "weight_average.kind: there is no kind 'mean'; choose from ema, lookahead, swa",
     ),
     (["--weight-average.kind", "swa"], "weight_average.start_epoch: this field is required"),
     (["--weight-average.decay", "0.9"], "weight_average.kind: this field is required"),
