@@ -140,7 +140,7 @@ MISTAKES = {
     "train quickstart --batch-size 0": "batch_size: ",
     "train quickstart --optimizer.lr -0.1": "optimizer.lr: ",
     "train quickstart --optimizer.lr .inf": "optimizer.lr: ",
-    "train quickstart --optimizer.kind adamm": "no kind 'adamm'; did you mean adamw",
+    "train quickstart --optimizer.kind adamm": "no kind 'adamm'; choose from sgd, adamw",
     "train quickstart --optimizer sgdd": "optimizer",
     "train quickstart --optimizer.momentum 1": "at least 0 and below 1",
     "train quickstart --weight-average.kind ema --weight-average.decay 1": "below 1",

@@ -100,11 +100,20 @@ MISTAKES = [
     (["--augmentation.0.p", "0.1"], "augmentation.0.p: there is no such field"),
     (["--augmentation.1.p", "1.1"], "augmentation.1.p: must be between 0 and 1 (got 1.1)"),
     (["--architecture.depths", "[1]"], "architecture: depths, widths and strides need"),
-    (["--architecture.block.kind", "basics"], "'basic', 'preact', 'bottleneck'"),
-    (["--precision", "int8"], "precision: input should be 'auto', 'float32', 'bfloat16' or"),
+    (
+        ["--architecture.block.kind", "basics"],
+        "architecture.block.kind: there is no kind 'basics'; choose from basic, preact",
+    ),
+    (
+        ["--precision", "int8"],
+        "precision: input should be 'auto', 'float32', 'tf32', 'bfloat16' or 'float16'",
+    ),
     (["--target-accuracy", "120"], "target_accuracy: input should be less than or equal to 100"),
     (["--image-size", "4"], "image_size must be between 8 and 512"),
-    (["--weight-average.kind", "mean"], "'ema', 'swa'"),
+    (
+        ["--weight-average.kind", "mean"],
+        "weight_average.kind: there is no kind 'mean'; choose from ema, lookahead, swa",
+    ),
     (["--weight-average.kind", "swa"], "weight_average.start_epoch: this field is required"),
     (["--weight-average.decay", "0.9"], "weight_average.kind: this field is required"),
     (
@@ -119,9 +128,15 @@ MISTAKES = [
         "weight_average.start: there is no such field; did you mean start_epoch",
     ),
     (["--sam.rho", "-1"], "sam.rho: must be 0 or more (got -1)"),
-    (["--architecture.attention.kind", "cbm"], "'squeeze_excitation', 'cbam'"),
+    (
+        ["--architecture.attention.kind", "cbm"],
+        "architecture.attention.kind: there is no kind 'cbm'; choose from squeeze_excitation, cbam",
+    ),
     (["--architecture.stochastic-depth", "2"], "must be between 0 and 1 (got 2)"),
-    (["--data.kind", "imagenet"], "'cifar100', 'cifar10', 'folder', 'shapes100'"),
+    (
+        ["--data.kind", "imagenet"],
+        "data.kind: there is no kind 'imagenet'; choose from cifar100, cifar10",
+    ),
     (["--epochs", "yes"], "epochs: input should be a valid number (got True)"),
     (["--epochs", "True"], "epochs: input should be a valid number (got True)"),
     (["--seed", "true"], "seed: input should be a valid number (got True)"),

@@ -74,7 +74,7 @@ def test_steps_with_optional_features_do_not_wait(tiny: Tiny) -> None:
     assert waits(recipe) == []
 
 
-@pytest.mark.parametrize("kind", ["rand_augment", "trivial_augment"])
+@pytest.mark.parametrize("kind", ["rand_augment", "trivial_augment", "auto_augment"])
 def test_policies_do_not_wait_on_a_gpu(
     kind: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -232,8 +232,8 @@ def format_error(error: ValidationError, tree: JsonTree) -> str:
         return f"{field}: there is no such field{hint}"
     if first["type"] == "union_tag_invalid":
         kinds = re.findall(r"'([^']*)'", first["ctx"]["expected_tags"])
-        tag = str(first["ctx"]["tag"])
-        return f"{field}.kind: there is no kind {tag!r}{suggestions(tag, kinds)}"
+        tag = first["ctx"]["tag"]
+        return f"{field}.kind: there is no kind {tag!r}; choose from {', '.join(kinds)}"
     if first["type"] == "union_tag_not_found":
         return f"{field}.kind: this field is required"
     if first["type"] == "missing":
