@@ -19,7 +19,6 @@ from residua.inference.metrics import (
     figures,
     mean_loss,
     most_confused,
-    superclass_matrix,
     top_k_accuracy,
 )
 from residua.inference.uncertainty import (
@@ -45,7 +44,7 @@ def outputs() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_class_figures_by_hand() -> None:
-    rows = class_figures(confusion_matrix(LABELS, PREDICTED, 4), "abcd")
+    rows = class_figures(LABELS, PREDICTED, "abcd")
     assert [(r.images, r.predicted, r.correct) for r in rows] == [
         (4, 3, 2), (2, 3, 2), (2, 2, 1), (0, 0, 0),
     ]  # fmt: skip
@@ -65,14 +64,22 @@ def test_macro_figures_are_means_over_classes_with_images() -> None:
 
 
 def test_superclasses_count_confusions_inside_them_as_correct() -> None:
-    matrix = superclass_matrix(
-        confusion_matrix(LABELS, PREDICTED, 3), torch.tensor([0, 0, 1]), superclasses=2
-    )
-    assert matrix.tolist() == [[5, 1], [1, 1]]
     logits = torch.nn.functional.one_hot(PREDICTED, 3).float()
     found = figures(logits, LABELS, "abc", (0, 0, 1), ("x", "y"))
     assert found.superclass_accuracy == 75
-    assert [(row.name, row.images) for row in found.superclasses] == [("x", 6), ("y", 2)]
+    rows = [(row.name, row.images, row.predicted, row.correct) for row in found.superclasses]
+    assert rows == [("x", 6, 6, 5), ("y", 2, 2, 1)]
+
+
+def test_confusion_matrix_is_kept_for_up_to_a_hundred_classes() -> None:
+    logits = torch.nn.functional.one_hot(PREDICTED, 3).float()
+    assert figures(logits, LABELS, "abc").confusion == ((2, 1, 1), (0, 2, 0), (1, 0, 1))
+    many = torch.zeros(8, 3000)
+    many[:, :3] = logits
+    found = figures(many, LABELS, [f"class{index}" for index in range(3000)])
+    assert found.confusion == ()
+    assert found.confused == figures(logits, LABELS, ["class0", "class1", "class2"]).confused
+    assert found.balanced_accuracy == pytest.approx(200 / 3)
 
 
 def test_most_confused_pairs_are_in_order() -> None:

@@ -54,7 +54,7 @@ def test_figures_of_each_view_are_in_its_own_column(record):
     table = figures_table({"a": record[0].views["none"], "b": record[0].views["mirror"]})
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["Top-5"] == ("100.00 %", "100.00 %")
-    assert rows["Accuracy"][0] == "83.33 % (71.96 to 90.69)"
+    assert rows["Accuracy"][0] == "83.33 % (71.97 to 90.69)"
     assert rows["Temperature, of the holdout"] == ("0.500", "0.700")
     assert rows["Superclass accuracy"][0] == "83.33 %"
 
@@ -76,3 +76,16 @@ def test_every_kind_of_corruption_is_in_a_chart():
         ("fog", *["80.00 %"] * 5, "20.00 %"),
         ("Mean", *["80.00 %"] * 5, "20.00 %"),
     ]
+
+
+@pytest.mark.extra("playwright", "chromium", "axe_playwright_python")
+def test_report_with_evaluations_is_sound_in_a_browser(finished, record, browser):
+    from pages import assert_page_is_sound
+
+    evaluation, logits, labels = record
+    save_evaluation(finished, evaluation, Outputs(labels, logits, 3 * logits))
+    accuracies = {kind: (90.0, 80.0, 70.0, 60.0, 50.0) for kind in KINDS}
+    save_corruptions(
+        finished, CorruptionRecord(epoch=8, images=60, clean=95.0, accuracies=accuracies)
+    )
+    assert_page_is_sound(browser, write_report(finished))

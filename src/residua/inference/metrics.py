@@ -16,6 +16,8 @@ from residua.runs.evaluations import ClassFigures, ConfusedPair, Figures, Interv
 LOSS_CHUNK = 500
 """Losses are summed in chunks, as an evaluation in batches does."""
 MAX_CONFUSED = 15
+MAX_MATRIX_CLASSES = 100
+"""The confusion matrix of more classes is not kept: it grows with the square of their number."""
 
 
 def mean_loss(logits: Tensor, labels: Tensor) -> float:
@@ -61,21 +63,27 @@ def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
     return torch.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
-def class_figures(matrix: Tensor, names: Sequence[str]) -> tuple[ClassFigures, ...]:
+def class_figures(
+    labels: Tensor, predicted: Tensor, names: Sequence[str]
+) -> tuple[ClassFigures, ...]:
     """Precision, recall and F1 of each class; 0 where nothing is divided by nothing.
 
     Args:
-        matrix: (K, K) int64, true by predicted.
-        names: of the K classes.
+        labels: (N,) int64.
+        predicted: (N,) int64.
+        names: of the classes; there may be very many.
     """
-    correct, images, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    images, guesses, correct = (
+        torch.bincount(indices, minlength=len(names))
+        for indices in (labels, predicted, labels[labels == predicted])
+    )
     columns = (
         images,
-        predicted,
+        guesses,
         correct,
-        _share(correct, predicted),
+        _share(correct, guesses),
         _share(correct, images),
-        _share(2 * correct, images + predicted),
+        _share(2 * correct, images + guesses),
     )
     fields = ("images", "predicted", "correct", "precision", "recall", "f1")
     rows = zip(*(column.tolist() for column in columns), strict=True)
@@ -115,21 +123,6 @@ def most_confused(
     return tuple(pairs)
 
 
-def superclass_matrix(matrix: Tensor, superclass_of: Tensor, superclasses: int) -> Tensor:
-    """The confusion matrix of superclasses: a prediction counts for its class's superclass.
-
-    Args:
-        matrix: (K, K) int64, of classes.
-        superclass_of: (K,) int64, the superclass of each class.
-        superclasses: S.
-
-    Returns:
-        (S, S) int64.
-    """
-    membership = F.one_hot(superclass_of, superclasses)
-    return membership.T @ matrix @ membership
-
-
 def figures(
     logits: Tensor,
     labels: Tensor,
@@ -152,14 +145,16 @@ def figures(
     """
     predicted, probabilities = logits.argmax(1), logits.softmax(1)
     confidence = probabilities.gather(1, predicted[:, None]).flatten()
-    matrix = confusion_matrix(labels, predicted, len(classes))
-    by_class = class_figures(matrix, classes)
+    by_class = class_figures(labels, predicted, classes)
     present = [row for row in by_class if row.images]
-    correct = int(matrix.diagonal().sum())
+    correct = int((predicted == labels).sum())
     coarse: tuple[ClassFigures, ...] = ()
     if superclass_of:
         members = torch.tensor(superclass_of)
-        coarse = class_figures(superclass_matrix(matrix, members, len(superclasses)), superclasses)
+        coarse = class_figures(members[labels], members[predicted], superclasses)
+    confusion: list[tuple[int, ...]] = []
+    if len(classes) <= MAX_MATRIX_CLASSES:
+        confusion = confusion_matrix(labels, predicted, len(classes)).tolist()
     accuracy, macro_f1, ece = bootstrap_intervals(
         labels, predicted, confidence, len(classes), seed=seed
     )
@@ -188,6 +183,7 @@ def figures(
         ),
         superclasses=coarse,
         confused=most_confused(labels, predicted, classes),
+        confusion=tuple(map(tuple, confusion)),
     )
 
 

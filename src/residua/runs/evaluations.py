@@ -25,15 +25,11 @@ from residua.runs.records import (
     Positive,
     read_json,
 )
-from residua.runs.run import Run
+from residua.runs.run import CORRUPTIONS, EVALUATIONS, MAX_EVALUATIONS, Run
 
-DIRECTORY = "evaluations"
-CORRUPTIONS = "corruptions"
-"""The name of the file with the figures on corrupted images."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_BYTES = 2**31
 """The largest file of logits that is read."""
-MAX_EVALUATIONS = 100
 Mode = Literal["eval", "train"]
 """`train` uses batch statistics and dropout, as a network that is never switched to evaluation."""
 Severity = Annotated[int, Field(ge=1, le=5)]
@@ -130,6 +126,15 @@ class Figures(JsonFile):
     superclasses: tuple[ClassFigures, ...] = ()
     confused: tuple[ConfusedPair, ...] = ()
     """The most confused pairs of classes."""
+    confusion: tuple[tuple[Count, ...], ...] = ()
+    """The confusion matrix, true by predicted; empty where there are more than 100 classes."""
+
+    @model_validator(mode="after")
+    def _confusion_is_square(self) -> "Figures":
+        sizes = {len(self.confusion), *map(len, self.confusion)}
+        if self.confusion and sizes != {len(self.classes)}:
+            raise ValueError("the confusion matrix has a row and a column for each class")
+        return self
 
     @property
     def correct(self) -> int:
@@ -322,7 +327,7 @@ def load_evaluations(run: Run) -> list[EvaluationRecord]:
     Raises:
         UserError: a file is damaged.
     """
-    paths = sorted((run.path / DIRECTORY).glob("*.json"))[:MAX_EVALUATIONS]
+    paths = sorted((run.path / EVALUATIONS).glob("*.json"))[:MAX_EVALUATIONS]
     records = [read_json(EvaluationRecord, path) for path in paths if path.stem != CORRUPTIONS]
     return [record for record in records if record is not None]
 
@@ -333,7 +338,7 @@ def load_outputs(run: Run, name: str) -> Outputs | None:
     Raises:
         UserError: the file is damaged.
     """
-    path = run.path / DIRECTORY / f"{name}.safetensors"
+    path = run.path / EVALUATIONS / f"{name}.safetensors"
     if not NAME.fullmatch(name) or not path.is_file():
         return None
     try:
@@ -352,10 +357,10 @@ def save_corruptions(run: Run, record: CorruptionRecord) -> Path:
 
 def load_corruptions(run: Run) -> CorruptionRecord | None:
     """The figures on corrupted images; None where there are none. Raises UserError if damaged."""
-    return read_json(CorruptionRecord, run.path / DIRECTORY / f"{CORRUPTIONS}.json")
+    return read_json(CorruptionRecord, run.path / EVALUATIONS / f"{CORRUPTIONS}.json")
 
 
 def _directory(run: Run) -> Path:
-    directory = run.path / DIRECTORY
+    directory = run.path / EVALUATIONS
     directory.mkdir(exist_ok=True)
     return directory

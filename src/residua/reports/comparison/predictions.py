@@ -98,7 +98,7 @@ def read_predictions(run: RunData, label: str) -> TestPredictions | None:
     test_set = run.fingerprint.splits.get("test")
     sha256 = test_set.sha256 if test_set else ""
     predictions = load_predictions(directory)
-    if predictions is not None and len(predictions.labels):
+    if predictions is not None and predictions.split == "test" and len(predictions.labels):
         labels, last = predictions.labels, predictions.last
         return TestPredictions(label, "last epoch", predictions.classes, labels, last, sha256)
     for record in load_evaluations(directory):

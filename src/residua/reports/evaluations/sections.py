@@ -1,6 +1,9 @@
 """The sections of a run's report on its stored evaluations."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
 
 from residua.reports.evaluations.charts import corruption_charts, reliability_diagram
 from residua.reports.evaluations.tables import (
@@ -15,6 +18,7 @@ from residua.reports.evaluations.tables import (
 )
 from residua.reports.kit import document as doc
 from residua.reports.kit.formatting import percent
+from residua.reports.run_report.class_results import confusion_image
 from residua.runs.evaluations import CorruptionRecord, EvaluationRecord
 
 MAX_CONFUSED = 8
@@ -64,6 +68,12 @@ def _blocks(record: EvaluationRecord) -> list[doc.Block]:
         blocks.append(
             doc.Details("All superclasses", [class_table(figures.superclasses, "Superclass")])
         )
+    if figures.confusion:
+        names = [row.name for row in figures.classes]
+        matrix = confusion_image(torch.tensor(figures.confusion), names)
+        suffix = matrix.name.rpartition(".")[2]
+        image = replace(matrix, name=f"confusion-{record.name}.{suffix}")
+        blocks.append(doc.Details("Confusion matrix", [doc.Figures([image], wide=True)]))
     blocks += [
         doc.Details("All classes", [class_table(figures.classes, "Class")]),
         doc.Details("The reliability diagram as a table", [reliability_table(figures.reliability)]),
