@@ -84,7 +84,7 @@ def test_report_with_evaluations_is_sound_in_a_browser(finished, record, browser
 
     evaluation, logits, labels = record
     save_evaluation(finished, evaluation, Outputs(labels, logits, 3 * logits))
-    accuracies = {kind: (90.0, 80.0, 70.0, 60.0, 50.0) for kind in KINDS}
+    accuracies = dict.fromkeys(KINDS, (90.0, 80.0, 70.0, 60.0, 50.0))
     save_corruptions(
         finished, CorruptionRecord(epoch=8, images=60, clean=95.0, accuracies=accuracies)
     )

@@ -70,8 +70,8 @@ def image_verdict(comparison: ImageComparison) -> str:
     interval = f"{signed(test.interval.low, 2)} to {points(test.interval.high)}"
     verdict = "they differ significantly" if test.p < ALPHA else "no significant difference"
     return (
-        f"Of {count(test.images)} test images, only {first} classifies {count(test.only_first)} "
-        f"correctly, and only {second} {count(test.only_second)}: {verdict} "
+        f"Of {count(test.images)} test images, {count(test.only_first)} are classified correctly "
+        f"by {first} alone and {count(test.only_second)} by {second} alone: {verdict} "
         f"({points(test.difference)}, 95 % interval {interval}, exact McNemar test, {p})."
     )
 

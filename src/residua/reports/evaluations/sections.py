@@ -36,21 +36,24 @@ TRAINING_MODE = (
 def evaluation_sections(
     evaluations: Sequence[EvaluationRecord], corruptions: CorruptionRecord | None
 ) -> list[doc.Section]:
-    """What `residua evaluate` stored in the run; nothing where it was not called."""
+    """What `residua evaluate` stored in the run: the test set first, other evaluations folded."""
     sections = []
     if evaluations:
-        blocks = [block for record in evaluations for block in _blocks(record)]
-        sections.append(doc.Section("Evaluation", [*blocks, doc.Caption(INTERVALS)]))
+        first, *others = sorted(evaluations, key=lambda record: record.name != "test")
+        blocks = [
+            doc.Heading(evaluation_title(first)),
+            *_blocks(first),
+            *(doc.Details(evaluation_title(record), _blocks(record)) for record in others),
+            doc.Caption(INTERVALS),
+        ]
+        sections.append(doc.Section("Evaluation", blocks))
     if corruptions is not None:
         sections.append(_corruption_section(corruptions))
     return sections
 
 
 def _blocks(record: EvaluationRecord) -> list[doc.Block]:
-    blocks: list[doc.Block] = [
-        doc.Heading(evaluation_title(record)),
-        figures_table(named_views(record)),
-    ]
+    blocks: list[doc.Block] = [figures_table(named_views(record))]
     if record.mode == "train":
         blocks.append(doc.Caption(TRAINING_MODE))
     # Where there is test-time augmentation, the network is used with it.
