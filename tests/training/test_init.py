@@ -238,3 +238,14 @@ def test_short_and_long_form(words: list[str]) -> None:
 def test_wrong_values(value: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_recipe({"init": value})
+
+
+def test_shipped_network_is_a_source_by_its_name() -> None:
+    """`pocket`'s weights, and the name stays in the recipe."""
+    words = ["--data.kind", "shapes100", "--data.train", "600", "--data.test", "20"]
+    session, state = build_training(resolve("pocket", [*words, "--init", "pocket"]))
+    trained = load("pocket").network.network.state_dict()
+    for name, value in state.network.state_dict().items():
+        assert name.startswith("head.") or torch.equal(value, trained[name]), name
+    assert session.recipe.init is not None
+    assert session.recipe.init.source == "pocket"

@@ -108,7 +108,10 @@ def read_source(init: Init) -> TrainedSource:
         UserError: there is no such network, it is damaged, or it has other weights than `init`
             states.
     """
-    network, info = read_model(init.source, init.which)
+    try:
+        network, info = read_model(init.source, init.which)
+    except UserError as error:
+        raise UserError(f"init: {error}") from None
     sha256 = tensor_digest(network.state_dict())
     if init.sha256 not in (None, sha256):
         raise UserError(
