@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_OPTIONS := --quiet --disable-pip-version-check --constraint constraints.txt
 
 READERS := yaml toml json_recipe archive_file download_archive log json_files checkpoint \
-	model_weights model_description artifacts
+	model_weights model_description exported_model artifacts
 
 .PHONY: quickstart test test-all faults fuzz lint types records reproduce bench performance clean
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from residua.data import archive, download
 from residua.errors import UserError
+from residua.inference.sources import read_model
 from residua.recipes.loading import parse_recipe, resolve
 from residua.recipes.recipe import Recipe
 from residua.runs.artifacts import load_filters, load_predictions, load_samples
@@ -208,6 +209,15 @@ def model_description(content: bytes) -> None:
     model((run().path / "model.safetensors").read_bytes(), content)
 
 
+def exported_model(content: bytes) -> None:
+    """An exported .safetensors file."""
+    path = DIRECTORY / "exported.safetensors"
+    path.write_bytes(content)
+    with suppress(UserError):
+        network, info = read_model(path)
+        assert network.network.head[-1].out_features == len(info.classes)
+
+
 def artifacts(content: bytes) -> None:
     """The artifacts of a run."""
     for name in ("samples", "predictions", "filters"):
@@ -233,6 +243,7 @@ BYTES = (
     checkpoint,
     model_weights,
     model_description,
+    exported_model,
     artifacts,
 )
 """Targets for a fuzzer of bytes."""

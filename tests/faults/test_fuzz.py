@@ -168,7 +168,7 @@ def test_checkpoint_with_any_content_and_a_right_checksum_is_loaded_or_refused(
 @fuzzed
 @given(st.binary(max_size=80), PATCHES)
 def test_any_model_is_loaded_or_refused(content: bytes, patches: Any) -> None:
-    for target in (targets.model_weights, targets.model_description):
+    for target in (targets.model_weights, targets.model_description, targets.exported_model):
         target(content)
         target(patched(FILES[target], patches))
 

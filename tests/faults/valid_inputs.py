@@ -10,6 +10,9 @@ import targets
 import torch
 from safetensors.torch import save
 
+from residua import load
+from residua.inference.export import export_info
+from residua.inference.exported_file import save_exported
 from residua.recipes.built_in import built_in, names
 
 RECIPES = [targets.TINY, *(built_in(name).model_dump(mode="json") for name in names())]
@@ -55,6 +58,14 @@ def samples() -> dict[str, torch.Tensor]:
     return {"originals": images, "augmented": images.clone(), "labels": torch.tensor([0, 1])}
 
 
+def exported_model() -> bytes:
+    model = load(targets.run(), device="cpu")
+    path = targets.DIRECTORY / "valid.safetensors"
+    tensors = {name: value.contiguous() for name, value in model.network.state_dict().items()}
+    save_exported(path, tensors, export_info(model, "safetensors"))
+    return path.read_bytes()
+
+
 FILES = {
     targets.yaml: b"base: resnet34\nepochs: 3\noptimizer: {lr: &x 0.1, momentum: *x}\n",
     targets.toml: b'name = "x"\nepochs = 3\n[optimizer]\nkind = "sgd"\nlr = 0.1\n',
@@ -66,5 +77,6 @@ FILES = {
     targets.checkpoint: checkpoint(),
     targets.model_weights: (targets.run().path / "model.safetensors").read_bytes(),
     targets.model_description: (targets.run().path / "model.json").read_bytes(),
+    targets.exported_model: exported_model(),
     targets.artifacts: save(samples(), {"classes": json.dumps(["a", "b"])}),
 }

@@ -12,6 +12,7 @@ from equal_runs import assert_equal_runs, log_without_measurements
 from PIL import Image
 
 from residua import UserError, fit, load, resolve
+from residua.inference.sources import read_model
 from residua.recipes.loading import parse_recipe
 from residua.recipes.recipe import Recipe
 from residua.reports import write_report
@@ -181,6 +182,17 @@ def test_other_networks_are_refused(
     with pytest.raises(UserError, match=message) as caught:
         build_training(tiny(init=str(source), **changes))
     assert "\n" not in str(caught.value)
+
+
+def test_the_pretrained_network_is_a_source() -> None:
+    words = ["--data.kind", "shapes100", "--data.train", "200", "--data.test", "100"]
+    recipe = resolve("pocket", [*words, "--batch-size", "64", "--init", "pocket"])
+    _, state = build_training(recipe)
+    network, info = read_model("pocket")
+    trained, own = network.network.state_dict(), state.network.state_dict()
+    same = [name for name, value in own.items() if torch.equal(value, trained[name])]
+    assert set(own) - set(same) == {"head.2.weight"}
+    assert len(info.classes) == 100
 
 
 def test_dropout_and_pooling_may_differ(tiny: Tiny, source: Path) -> None:

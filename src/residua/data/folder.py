@@ -181,7 +181,22 @@ def read_image(path: Path, size: int) -> NDArray[np.uint8]:
 def prepare_image(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """Convert an open image to uint8 (size, size, 3), as `read_image` does."""
     rgb = _to_rgb(ImageOps.exif_transpose(image))
-    return np.asarray(ImageOps.fit(rgb, (size, size), Image.Resampling.BICUBIC))
+    return np.asarray(crop_and_resize(rgb, size))
+
+
+def crop_and_resize(image: Image.Image, size: int) -> Image.Image:
+    """Crop the centre to a square and resize it by Pillow's antialiased bicubic filter.
+
+    The pixels are those of `ImageOps.fit` in Pillow up to version 12: first all rows are resized,
+    then all columns, with values rounded in between. Pillow 13 chooses the order by the sizes,
+    which changes pixels; with one direction in each call all versions give the same.
+    """
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    bicubic = Image.Resampling.BICUBIC
+    narrow = image.resize((size, height), bicubic, box=(left, 0, left + side, height))
+    return narrow.resize((size, size), bicubic, box=(0, top, size, top + side))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -37,7 +37,7 @@ class ExportGraph(nn.Module):
 
 
 def crop_and_resize(images: Tensor, size: int) -> Tensor:
-    """Crop the centre to a square and resize it, with the pixels of `PIL.ImageOps.fit`.
+    """Crop the centre to a square and resize it, with the pixels of `data.folder.crop_and_resize`.
 
     Both passes of Pillow's bicubic filter, horizontal and vertical, are products with the matrix of
     its fixed-point coefficients. float64 holds their sums exactly, so the pixels are those of
