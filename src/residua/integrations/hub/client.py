@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,22 +34,22 @@ def require() -> Any:
         UserError: it is not installed.
     """
     try:
-        hub = import_module("huggingface_hub")
-        utils = import_module("huggingface_hub.utils")
-        default_client = import_module("huggingface_hub.utils._http").default_client_factory
+        import huggingface_hub as hub  # noqa: PLC0415
+        from huggingface_hub.utils import disable_progress_bars, logging  # noqa: PLC0415
+        from huggingface_hub.utils._http import default_client_factory  # noqa: PLC0415
     except ImportError:
         raise UserError("the Hub needs huggingface_hub: pip install 'residua[hub]'") from None
 
     def client() -> Any:
-        made = default_client()
+        made = default_client_factory()
         made.event_hooks = made.event_hooks | {
             "request": [*made.event_hooks["request"], _limit_time]
         }
         return made
 
     hub.set_client_factory(client)
-    utils.disable_progress_bars()
-    utils.logging.set_verbosity_error()
+    disable_progress_bars()
+    logging.set_verbosity_error()
     return hub
 
 

@@ -4,12 +4,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from residua import files
 from residua.errors import UserError
 from residua.inference.classifier import load
+from residua.inference.export import real_images
 from residua.integrations.hub.card import model_card
 from residua.integrations.hub.private import PrivateText, check_public
 from residua.integrations.hub.public_run import copy_public_run
@@ -87,13 +87,13 @@ def write_onnx(folder: Path) -> None:
         UserError: the extra `onnx` is missing, or the file gives other answers than the network.
     """
     try:
-        onnx_files = import_module("residua.integrations.onnx_files")
-        exports = import_module("residua.inference.export")
-        onnx = import_module("onnx")
+        import onnx  # noqa: PLC0415
+
+        from residua.integrations import onnx_files  # noqa: PLC0415
     except ImportError:
         raise UserError("--onnx needs onnxruntime: pip install 'residua[onnx]'") from None
     classifier, path = load(folder, device="cpu"), folder / "model.onnx"
-    onnx_files.export_onnx(classifier, path, exports.real_images(classifier))
+    onnx_files.export_onnx(classifier, path, real_images(classifier))
     # Nodes have the source lines that they come from, with the paths of this machine.
     graph = onnx.load(str(path))
     for node in graph.graph.node:
