@@ -69,6 +69,7 @@ def test_readers_of_runs_never_train_and_never_load_data_sets() -> None:
         "Data",
         "DuplicateGroup",
         "Inspection",
+        "MAX_CLASSES",
         "Preparation",
         "Split",
         "Splits",
