@@ -23,6 +23,7 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.register_profile("long", settings.get_profile("unhurried"), max_examples=3000)
 settings.load_profile("unhurried")
 pytest.register_assert_rewrite("equal_runs")
+os.environ["RESIDUA_PICTURE_CACHE"] = "off"
 torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
 
 

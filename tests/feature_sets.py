@@ -93,10 +93,16 @@ ADAPTIVE = {
     "weight_average": {"kind": "ema", "decay": 0.5},
     "loss__label_smoothing": 0.1,
 }
+BALANCED = {
+    "augmentation": [{"kind": "flip"}],
+    "sampler": "balanced",
+    "loss__class_weights": {"plain disc": 5.0},
+}
 FEATURE_SETS = {
     "everything": EVERYTHING,
     "short": SHORT,
     "sharp": SHARP,
     "waiting": WAITING,
     "adaptive": ADAPTIVE,
+    "balanced": BALANCED,
 }

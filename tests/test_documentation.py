@@ -34,6 +34,7 @@ PLACEHOLDERS = {
     "PATHS...": "pictures",
     "NAME": "resnet44",
     "DIR": "folder",
+    "PATH": "folder",
     "FILE": "plot.svg",
     "mine.yaml": "quickstart",
 }

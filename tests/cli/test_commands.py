@@ -75,8 +75,12 @@ def test_mistakes_exit_with_2_and_one_line(
     assert "did you mean resnet44" in fails(capsys, "train", "resnet4")
     assert "did you mean epochs" in fails(capsys, "train", "quickstart", "--epoch", "3")
     assert "residua data get cifar100" in fails(capsys, "train", "resnet44", *run)
-    message = fails(capsys, "train", "quickstart", *run, "--data.train", "20")
-    assert "batch of 128 is larger than the training set of 20 images" in message
+    message = fails(
+        capsys, "train", "quickstart", *SMALL, *run, "--normalization", "{mean: [0.5], std: [1]}"
+    )
+    assert "normalization has 1 channels, the images have 3" in message
+    message = fails(capsys, "train", "quickstart", *SMALL, *run, "--loss.class-weights", "{cat: 2}")
+    assert "loss.class_weights: there is no class 'cat'; choose from plain disc" in message
     message = fails(capsys, "train", "quickstart", *SMALL, *run, "--device", "tpu")
     assert "'tpu' is not available; available devices" in message
     assert not (tmp_path / "run").exists()
@@ -232,7 +236,7 @@ def test_mistake_leaves_no_default_directory(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    fails(capsys, "train", "quickstart", "--data.train", "20")
+    fails(capsys, "train", "quickstart", *SMALL, "--loss.class-weights", "{cat: 2}")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,11 +12,25 @@ from rich.console import Console
 from rich.text import Text
 
 from residua.cli import console as console_module
-from residua.cli.console import ProgressDisplay, SpeedColumn, epoch_lines, show, show_result
+from residua.cli.console import (
+    ProgressDisplay,
+    SpeedColumn,
+    epoch_lines,
+    reading_progress,
+    show,
+    show_result,
+)
+from residua.data.progress import report_progress
 from residua.recipes.recipe import Recipe
 from residua.reports.kit.tables import Table as KitTable
 from residua.reports.kit.tables import terminal_table
-from residua.runs.records import EpochRecord, FinalFigures, Result
+from residua.runs.records import (
+    DataFingerprint,
+    EpochRecord,
+    FinalFigures,
+    Result,
+    SplitFingerprint,
+)
 from residua.runs.run import Run
 from residua.training.events import Event, Finished, RolledBack, Started, StepFinished, Stopped
 from residua.training.loop import train
@@ -272,3 +286,53 @@ def test_result_and_summary_fit_the_terminal(width: int, monkeypatch: pytest.Mon
     else:
         assert "last epoch 3 61.25 % 88.00 % 1.0000" in [" ".join(line.split()) for line in lines]
     assert max(map(len, lines[:-1])) <= max(width, 24)
+
+
+def test_reading_of_files_is_shown_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console_module, "LINE_INTERVAL", 0.0)
+    with reading_progress():
+        report_progress(500, 2000)
+    with ProgressDisplay():
+        report_progress(1500, 2000)
+    report_progress(1, 1)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["reading pictures: 500 of 2,000", "reading pictures: 1,500 of 2,000"]
+
+
+def test_reading_of_files_is_shown_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=80, _environ={})
+    monkeypatch.setattr(console_module, "console", terminal)
+    with ProgressDisplay() as display:
+        report_progress(500, 2000)
+        display._progress.refresh()
+    assert "reading pictures" in screen.getvalue()
+    assert "500/2000" in screen.getvalue()
+
+
+def test_notes_on_the_data_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressDisplay() as display:
+        run = SimpleNamespace(path="run")
+        display(Started(run, Recipe(), "cpu", 100, 2, 0, notes=("There is [no] split.",)))  # type: ignore[arg-type]
+    assert "There is [no] split." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("classes", "images", "shown"),
+    [(3, 24, "worth 4.2 points"), (3, 1, "a single image"), (6, 100, "")],
+)
+def test_result_of_few_classes_and_images_comes_with_a_caution(
+    classes: int, images: int, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = FinalFigures(epoch=3, test_loss=1.0, test_accuracy=61.25, test_top5=88.0)
+    result = Result(epochs=3, epochs_planned=3, selection_split="test", last=figures, best=figures)
+    splits = {"test": SplitFingerprint(images=images)}
+    show_result(
+        result, Path("run"), DataFingerprint(classes=tuple("abcdef"[:classes]), splits=splits)
+    )
+    out = capsys.readouterr().out
+    assert ("top-5" in out) == (classes > 5)
+    assert ("The test set has" in out) == bool(shown)
+    assert shown in out

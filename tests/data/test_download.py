@@ -4,7 +4,9 @@ import hashlib
 import io
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from residua.data import download
-from residua.data.archive import CIFAR100, Archive, ArchiveFile
+from residua.data.archive import CIFAR10, CIFAR100, Archive, ArchiveFile, check_splits
 from residua.data.download import FetchResult, fetch
 from residua.errors import UserError
 
@@ -38,7 +40,8 @@ def archive_of(content: bytes) -> Archive:
     md5 = {name: hashlib.md5(file).hexdigest() for name, file in FILES.items()}
     return replace(
         CIFAR100,
-        md5=hashlib.md5(content).hexdigest(),
+        sha256=hashlib.sha256(content).hexdigest(),
+        split_sha256=None,
         train=(ArchiveFile("train", md5["train"]),),
         test=ArchiveFile("test", md5["test"]),
         meta=ArchiveFile("meta", md5["meta"]),
@@ -61,6 +64,8 @@ class Server:
     """The error in the start of partial responses, in bytes."""
     requests: list[tuple[str | None, str | None]] = field(default_factory=list)
     """The Range and If-Range of each request."""
+    pause: float = 0.0
+    """Seconds before each 10,000 bytes of a response."""
     url: str = ""
 
     def respond(self, handler: BaseHTTPRequestHandler) -> None:
@@ -88,17 +93,34 @@ class Server:
         body = self.content[start:]
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
-        handler.wfile.write(body[: self.cuts.pop(0)] if self.cuts else body)
+        body = body[: self.cuts.pop(0)] if self.cuts else body
+        for start in range(0, len(body), 10_000 if self.pause else len(body)):
+            time.sleep(self.pause)
+            handler.wfile.write(body[start : start + 10_000] if self.pause else body)
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with serving(monkeypatch) as state:
+        yield state
+
+
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A second source."""
+    with serving(monkeypatch) as state:
+        yield state
+
+
+@contextmanager
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "*")
     state = Server()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            state.respond(self)
+            with suppress(OSError):  # The client leaves slow sources.
+                state.respond(self)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -114,8 +136,93 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def get(server: Server, destination: Path, archive: Archive | None = None) -> FetchResult:
     return fetch(
-        archive or archive_of(server.content), destination, url=server.url, attempts=3, backoff=0
+        archive or archive_of(server.content), destination, urls=[server.url], attempts=3, backoff=0
     )
+
+
+def get_from_two(
+    server: Server, mirror: Server, destination: Path
+) -> tuple[FetchResult, list[str]]:
+    messages: list[str] = []
+    urls = [server.url, mirror.url]
+    result = fetch(
+        archive_of(GOOD), destination, notify=messages.append, urls=urls, attempts=3, backoff=0
+    )
+    assert_complete(destination)
+    assert result.url == mirror.url
+    (message,) = messages
+    assert message.startswith(("cannot download " + server.url, server.url, "the file from"))
+    assert message.endswith(f"trying {mirror.url}")
+    return result, messages
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_second_source_is_used_where_the_first_is_gone(
+    server: Server, mirror: Server, tmp_path: Path, status: int
+) -> None:
+    server.errors = [status] * 9
+    _, (message,) = get_from_two(server, mirror, tmp_path)
+    assert f"the server answered {status}" in message
+    assert len(server.requests) == (1 if status == 404 else 2)
+
+
+def test_second_source_continues_where_a_slow_one_is_left(
+    server: Server, mirror: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "SLOW_AFTER", 0.2)
+    server.pause = 0.1
+    _, (message,) = get_from_two(server, mirror, tmp_path)
+    assert "is slow (" in message
+    assert mirror.requests[0][0] is not None  # Only the rest is requested,
+    assert mirror.requests[0][1] is None  # without the validator of the first source.
+
+
+def test_only_source_may_be_slow(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "SLOW_AFTER", 0.01)
+    server.pause = 0.02
+    get(server, tmp_path)
+    assert_complete(tmp_path)
+
+
+def test_second_source_is_used_where_the_first_hangs(
+    server: Server, mirror: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    server.pause = 1.0
+    _, (message,) = get_from_two(server, mirror, tmp_path)
+    assert "timed out" in message
+
+
+def test_second_source_is_used_where_the_first_sends_something_else(
+    server: Server, mirror: Server, tmp_path: Path
+) -> None:
+    server.content = b"<html>please log in</html>"
+    _, (message,) = get_from_two(server, mirror, tmp_path)
+    assert "is not the archive" in message
+    assert mirror.requests == [(None, None)]
+
+
+def test_error_names_the_last_source_where_all_fail(
+    server: Server, mirror: Server, tmp_path: Path
+) -> None:
+    server.errors, mirror.errors = [404], [404]
+    with pytest.raises(UserError, match=f"cannot download {mirror.url}: the server answered 404"):
+        fetch(archive_of(GOOD), tmp_path, urls=[server.url, mirror.url], attempts=2, backoff=0)
+
+
+def test_both_archives_have_a_second_source() -> None:
+    for archive in (CIFAR10, CIFAR100):
+        assert len(archive.urls) > 1
+        assert len(archive.sha256) == 64
+
+
+def test_pixels_and_labels_are_the_official_ones(cifar100_root: Path) -> None:
+    check_splits(CIFAR100, cifar100_root)
+    swapped = replace(CIFAR100, split_sha256=(CIFAR100.split_sha256 or ("", ""))[::-1])
+    with pytest.raises(UserError, match="the training images are not those of cifar100"):
+        check_splits(swapped, cifar100_root)
 
 
 def assert_complete(destination: Path) -> None:
@@ -128,8 +235,8 @@ def test_archive_is_downloaded_once(server: Server, tmp_path: Path) -> None:
     progress: list[tuple[int, int | None]] = []
     archive = archive_of(GOOD)
     new = tmp_path / "new" / "folder"
-    result = fetch(archive, new, lambda *now: progress.append(now), url=server.url)
-    assert result == FetchResult(new / "cifar-100-python", cached=False)
+    result = fetch(archive, new, lambda *now: progress.append(now), urls=[server.url])
+    assert result == FetchResult(new / "cifar-100-python", cached=False, url=server.url)
     assert_complete(new)
     assert progress[0] == (0, len(GOOD))
     assert progress[-1] == (len(GOOD), len(GOOD))
@@ -263,7 +370,7 @@ def test_unreachable_server_is_a_user_error(
 ) -> None:
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(UserError, match=f"cannot download {url}: .+"):
-        fetch(archive_of(GOOD), tmp_path, url=url, attempts=2, backoff=0)
+        fetch(archive_of(GOOD), tmp_path, urls=[url], attempts=2, backoff=0)
 
 
 def test_destination_that_cannot_be_created_is_a_user_error(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 import os
 import struct
-import warnings
 import zlib
 from pathlib import Path
 
@@ -8,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from residua.data import ImageFolder
+from residua.data import ImageFolder, decoding
 from residua.data.dataset import MAX_CLASSES, check_classes
-from residua.data.folder import read_image
+from residua.data.decoding import read_image
 from residua.errors import UserError
 
 
@@ -171,40 +170,68 @@ def add_unreadable_files(root: Path) -> None:
 def test_error_counts_all_unreadable_files_and_names_the_first(root: Path) -> None:
     add_unreadable_files(root)
     with pytest.raises(
-        UserError, match=r"4 of 10 image files cannot be read: .*text\.png"
+        UserError, match=r"4 of 12 image files cannot be read: .*text\.png"
     ) as raised:
         ImageFolder(path=root, size=8).load(seed=0)
     assert str(raised.value).count(str(root)) == 3
     assert "\n" not in str(raised.value)
+    assert str(raised.value).endswith("`--data.unreadable skip` leaves them out")
     assert "decompression bomb" in str(raised.value)
 
 
 def test_unreadable_files_are_skipped_with_one_warning(root: Path) -> None:
     add_unreadable_files(root)
-    with pytest.warns(UserWarning, match="4 of 10 image files cannot be read") as caught:
+    with pytest.warns(UserWarning, match="4 of 12 image files cannot be read") as caught:
         splits = ImageFolder(path=root, size=8, unreadable="skip").load(seed=0)
     assert len(caught) == 1
     assert pixel_values(splits.train.images) == [0, 1, 2, 100, 101, 102]
     assert splits.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert [Path(path).name for path in splits.train.paths] == ["0.png", "1.png", "2.png"] * 2
+    assert len(splits.skipped) == 4
+    assert any("empty.jpg: the file is empty" in each for each in splits.skipped)
 
 
 def test_no_readable_file_is_an_error_even_with_skip(tmp_path: Path) -> None:
-    for name in "ab":
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "x.png").write_text("no")
-    with pytest.raises(UserError, match="2 of 2"):
+    for name in ("a/x", "a/y", "b/x", "b/y"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.png").write_text("no")
+    with pytest.raises(UserError, match="4 of 4"):
         ImageFolder(path=tmp_path, unreadable="skip").load(seed=0)
 
 
-def test_image_just_above_the_pixel_limit_of_pillow_is_unreadable(
+def test_image_above_the_limit_of_pillow_is_unreadable_and_below_it_is_read(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     save_image(root / "train" / "cat" / "large.png", size=(12, 12))
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")
-        with pytest.raises(UserError, match=r"1 of 7 .*large\.png"):
-            ImageFolder(path=root, size=8).load(seed=0)
+    assert len(ImageFolder(path=root, size=8).load(seed=0).train) == 7
+    save_image(root / "train" / "cat" / "larger.png", size=(15, 15))
+    with pytest.raises(UserError, match=r"1 of 10 .*larger\.png.*decompression bomb"):
+        ImageFolder(path=root, size=8).load(seed=0)
+
+
+def test_large_jpeg_is_decoded_at_a_reduced_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 50, (400, 600, 3), dtype=np.uint8)
+    pixels[:, 300:] += np.array((200, 100, 50), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # Rotated by 180 degrees.
+    Image.fromarray(pixels).save(tmp_path / "large.jpg", quality=95, exif=exif)
+    whole = read_image(tmp_path / "large.jpg", 8)
+    monkeypatch.setattr(decoding, "LARGE_PIXELS", 10)
+    reduced = read_image(tmp_path / "large.jpg", 8)
+    assert abs(whole.astype(int) - reduced).max() <= 6
+    assert not np.array_equal(whole, reduced)
+    assert whole[4, 0, 0] > 150
+    assert whole[4, 7, 0] < 50
+
+
+def test_large_images_are_decoded_one_at_a_time(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "LARGE_PIXELS", 10)
+    assert pixel_values(ImageFolder(path=root, size=8).load(seed=0).test.images) == [50, 150]
 
 
 def test_hidden_and_other_files_are_ignored(root: Path) -> None:
@@ -239,8 +266,10 @@ def test_error_for_a_wrong_layout_describes_the_expected_one(tmp_path: Path) -> 
     with pytest.raises(UserError, match="cat has no images: expected"):
         ImageFolder(path=tmp_path).load(seed=0)
     save_image(tmp_path / "train" / "cat" / "0.png")
-    with pytest.raises(UserError, match="a train but no test folder"):
+    with pytest.raises(
+        UserError, match=r"no test and no val folder: use --data.path \S+/train to hold out"
+    ):
         ImageFolder(path=tmp_path).load(seed=0)
     save_image(tmp_path / "one" / "a" / "0.png")
-    with pytest.raises(UserError, match="leaves nothing to train on"):
+    with pytest.raises(UserError, match="has a single class, 'a'"):
         ImageFolder(path=tmp_path / "one").load(seed=0)

@@ -1,10 +1,11 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from residua.data import BatchSampler
-from residua.data.sampler import _permutation
+from residua.data.sampler import _balanced_order, _permutation
 from residua.errors import UserError
 
 
@@ -115,3 +116,41 @@ def test_rank_out_of_range_is_rejected(rank: int) -> None:
 def test_negative_step_is_an_index_error() -> None:
     with pytest.raises(IndexError):
         BatchSampler(100, 10, seed=0)[-1]
+
+
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=1, max_size=60).map(torch.tensor),
+    epoch=st.integers(0, 50),
+    seed=st.integers(0, 2**63),
+)
+def test_balanced_epoch_has_equally_many_images_of_each_class(
+    labels: torch.Tensor, epoch: int, seed: int
+) -> None:
+    sampler = BatchSampler(len(labels), 1, seed, labels=labels)
+    start = epoch * sampler.steps_per_epoch
+    steps = range(start, start + sampler.steps_per_epoch)
+    indices = torch.cat([sampler[step] for step in steps])
+    assert len(indices) == len(labels)
+    counts = torch.bincount(labels[indices], minlength=5)[labels.unique()]
+    assert counts.max() - counts.min() <= 1
+
+
+def test_balanced_epochs_use_all_images_about_equally_often() -> None:
+    labels = torch.tensor([0] * 90 + [1] * 10)
+    sampler = BatchSampler(100, 100, seed=3, labels=labels)
+    used = np.bincount(torch.cat([sampler[epoch] for epoch in range(18)]).numpy(), minlength=100)
+    assert used[:90].min() == used[:90].max() == 10
+    assert used[90:].min() == used[90:].max() == 90
+    first, second = sampler[0], sampler[1]
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, BatchSampler(100, 100, seed=4, labels=labels)[0])
+
+
+def test_balanced_batch_does_not_depend_on_earlier_calls_and_is_shared_by_ranks() -> None:
+    labels = torch.arange(50) % 7 // 3
+    whole = BatchSampler(50, 8, seed=1, labels=labels)
+    expected = [whole[step] for step in range(20)]
+    _balanced_order.cache_clear()
+    for step in reversed(range(20)):
+        parts = [BatchSampler(50, 8, 1, rank=r, size=3, labels=labels)[step] for r in range(3)]
+        assert sorted(torch.cat(parts).tolist()) == sorted(expected[step].tolist())

@@ -87,7 +87,7 @@ def test_checksum_covers_images_and_labels() -> None:
     ("images", "labels"),
     [
         (torch.zeros(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64)),
-        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)),
+        (torch.zeros(2, 2, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)),
         (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)),
         (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int32)),
     ],

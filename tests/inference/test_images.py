@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from residua.inference.export_graph import crop_and_resize
+from residua.data.decoding import Preparation
+from residua.inference.export_graph import crop_and_resize, prepare
 from residua.inference.images import UnreadableImage, each_image, read_pixels, to_pixels
 
 SIZE = 16
@@ -47,26 +48,26 @@ def test_every_kind_of_rgb_image_gives_the_pixels_of_pillow(
         tensor.double() / 255,
     ]
     for kind in kinds:
-        assert torch.equal(to_pixels(kind, SIZE), expected)
+        assert torch.equal(to_pixels(kind, Preparation(SIZE)), expected)
     for path in (tmp_path / "a picture.png", str(tmp_path / "a picture.png")):
-        read = read_pixels(path, SIZE)
+        read = read_pixels(path, Preparation(SIZE))
         assert isinstance(read, torch.Tensor)
         assert torch.equal(read, expected)
 
 
 def test_grey_images_become_rgb(pixels: np.ndarray) -> None:
     grey = pixels[:, :, 0]
-    expected = to_pixels(np.stack([grey] * 3, axis=2), SIZE)
+    expected = to_pixels(np.stack([grey] * 3, axis=2), Preparation(SIZE))
     tensor = torch.from_numpy(grey.copy())
     for kind in (grey, grey[:, :, None], tensor, tensor[None], Image.fromarray(grey)):
-        assert torch.equal(to_pixels(kind, SIZE), expected)
+        assert torch.equal(to_pixels(kind, Preparation(SIZE)), expected)
 
 
 def test_transparent_pixels_become_mid_grey(pixels: np.ndarray) -> None:
     alpha = np.zeros((30, 41, 1), dtype=np.uint8)
     transparent = np.concatenate([pixels, alpha], axis=2)
     for kind in (transparent, torch.from_numpy(transparent).permute(2, 0, 1)):
-        assert (to_pixels(kind, SIZE) == 128).all()
+        assert (to_pixels(kind, Preparation(SIZE)) == 128).all()
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_transparent_pixels_become_mid_grey(pixels: np.ndarray) -> None:
 )
 def test_what_is_no_image_is_refused(image: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        to_pixels(image, SIZE)
+        to_pixels(image, Preparation(SIZE))
 
 
 def test_files_that_cannot_be_read_have_a_reason(
@@ -97,7 +98,7 @@ def test_files_that_cannot_be_read_have_a_reason(
     cut.write_bytes((tmp_path / "whole.png").read_bytes()[:60])
     reasons = {}
     for path in (tmp_path / "none.png", tmp_path / "text.png", cut, tmp_path):
-        read = read_pixels(path, SIZE)
+        read = read_pixels(path, Preparation(SIZE))
         assert isinstance(read, UnreadableImage)
         reasons[path.name] = read.reason
     assert reasons["none.png"] == "No such file or directory"
@@ -105,7 +106,7 @@ def test_files_that_cannot_be_read_have_a_reason(
     assert "truncated" in reasons["cut.png"]
     assert all(str(tmp_path) not in reason for reason in reasons.values())
     monkeypatch.setattr("residua.inference.images.MAX_PIXELS", 1000)
-    large = read_pixels(tmp_path / "whole.png", SIZE)
+    large = read_pixels(tmp_path / "whole.png", Preparation(SIZE))
     assert isinstance(large, UnreadableImage)
     assert large.reason == "40 x 30 pixels are too many; the limit is 1,000"
 
@@ -136,5 +137,17 @@ def test_the_graph_resizes_as_pillow_does(seed: int) -> None:
 def test_images_of_the_right_size_are_not_changed(pixels: np.ndarray) -> None:
     square = pixels[:30, :30]
     images = torch.from_numpy(square.transpose(2, 0, 1).copy())
-    assert torch.equal(to_pixels(square, 30), images)
+    assert torch.equal(to_pixels(square, Preparation(30)), images)
     assert torch.equal(crop_and_resize(images[None], 30)[0], images.float())
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(40, 50), (50, 40), (7, 31), (31, 7), (16, 16), (9, 9)])
+def test_graph_prepares_images_as_pillow_does(
+    fit: Any, channels: Any, shape: tuple[int, int]
+) -> None:
+    how = Preparation(16, fit, channels)
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    assert torch.equal(prepare(images, how)[0].byte(), to_pixels(pixels, how))

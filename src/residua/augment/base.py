@@ -34,6 +34,7 @@ class BatchRandom:
     height: int
     width: int
     progress: TrainingProgress
+    channels: int = 3
 
     @property
     def count(self) -> int:
@@ -86,7 +87,7 @@ class Operation(Config):
 
 
 class ColorOp(Operation):
-    """An augmentation of colours, on images (N, 3, H, W) float32 in [0, 1]."""
+    """An augmentation of colours, on images (N, C, H, W) float32 in [0, 1]."""
 
     @abstractmethod
     def sample(self, random: BatchRandom) -> Tensor:

@@ -49,7 +49,9 @@ class ColorJitter(ColorOp):
 
 
 def luma(images: Tensor) -> Tensor:
-    """Return the luma (N, 1, H, W) of images (N, 3, H, W)."""
+    """Return the luma (N, 1, H, W) of images (N, 3, H, W); a grey image is its own."""
+    if images.shape[1] == 1:
+        return images
     return (images * cached_tensor(LUMA_WEIGHTS, images.device)[:, None, None]).sum(1, keepdim=True)
 
 
@@ -59,7 +61,12 @@ def blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
 
 
 def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Shift the hue of (N, 3, H, W) in [0, 1] by (N, 1, 1, 1) turns of the hue circle."""
+    """Shift the hue of (N, 3, H, W) in [0, 1] by (N, 1, 1, 1) turns of the hue circle.
+
+    Grey images (N, 1, H, W) have none.
+    """
+    if images.shape[1] == 1:
+        return images
     value, argmax = images.max(1, keepdim=True)
     chroma = value - images.min(1, keepdim=True).values
     red, green, blue = images.unsqueeze(2).unbind(1)

@@ -1,6 +1,6 @@
 """The colour operations of augmentation policies, as defined by Pillow, on whole batches.
 
-Each takes images (N, 3, H, W) float32 in [0, 1] and a strength (N, 1, 1, 1), and returns images of
+Each takes images (N, C, H, W) float32 in [0, 1] and a strength (N, 1, 1, 1), and returns images of
 the same shape in [0, 1]. Pillow rounds the result of each operation down to integer levels; here
 only operations that are defined on integer levels round.
 """
@@ -46,8 +46,9 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
     columns are unchanged.
     """
     kernel = cached_tensor(SMOOTHING_KERNEL, images.device).view(3, 3) / 13
-    smooth = images.clone()
-    smooth[:, :, 1:-1, 1:-1] = F.conv2d(images, kernel.expand(3, 1, 3, 3), groups=3)
+    smooth, channels = images.clone(), images.shape[1]
+    weights = kernel.expand(channels, 1, 3, 3)
+    smooth[:, :, 1:-1, 1:-1] = F.conv2d(images, weights, groups=channels)
     return blend(images, smooth, factor)
 
 
@@ -102,7 +103,7 @@ def apply_color_ops(
     GPU to learn how many these are, so a GPU applies each operation to all images.
 
     Args:
-        images: (N, 3, H, W) float32 in [0, 1].
+        images: (N, C, H, W) float32 in [0, 1].
         choice: (N,) int64, indices into `operations`.
         strength: (N,) float32, passed to the operation.
         operations: the operations to choose from.

@@ -20,7 +20,7 @@ class Rectangles(NamedTuple):
     height: Tensor
     width: Tensor
     noise: Tensor | None = None
-    """(N, 3, H, W) float32 to fill with; None fills with 0, the mean of the training set."""
+    """(N, C, H, W) float32 to fill with; None fills with 0, the mean of the training set."""
 
     def mask(self, height: int, width: int) -> Tensor:
         """(N, 1, H, W) bool: the pixels inside; parts of a rectangle outside the image are cut."""
@@ -51,12 +51,12 @@ class Erasing(Operation):
         rectangles = rectangles._replace(height=rectangles.height * random.bernoulli(self.p))
         if self.fill == "mean":
             return rectangles
-        shape = (random.count, 3, random.height, random.width)
+        shape = (random.count, random.channels, random.height, random.width)
         noise = torch.randn(shape, generator=random.generator, device=random.device)
         return rectangles._replace(noise=noise)
 
     def apply(self, images: Tensor, params: Rectangles) -> Tensor:
-        """Fill the rectangles in images (N, 3, H, W)."""
+        """Fill the rectangles in images (N, C, H, W)."""
         mask = params.mask(*images.shape[-2:])
         if params.noise is None:
             return images.masked_fill(mask, 0.0)

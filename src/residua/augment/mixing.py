@@ -43,7 +43,7 @@ class Mixing(Operation):
 
     @abstractmethod
     def apply(self, images: Tensor, targets: Tensor, params: MixParams) -> tuple[Tensor, Tensor]:
-        """Mix images (N, 3, H, W) and targets (N, K) whose rows sum to 1."""
+        """Mix images (N, C, H, W) and targets (N, K) whose rows sum to 1."""
 
     def _sample_lam(self, random: BatchRandom) -> Tensor:
         return torch.where(random.bernoulli(self.p), random.beta(random.value(self.alpha)), 1.0)

@@ -61,13 +61,13 @@ class Pipeline:
         """Augment a batch.
 
         Args:
-            images: (N, 3, H, W) uint8.
+            images: (N, C, H, W) uint8.
             labels: (N,) int64.
             random: the source of randomness, on the device of the images.
             size: the side in pixels to resize to; None keeps the size.
 
         Returns:
-            images (N, 3, size, size) float32, normalized; targets (N, classes) float32, each row
+            images (N, C, size, size) float32, normalized; targets (N, classes) float32, each row
             summing to 1.
         """
         operations = [part for each in self.operations for part in each.expand(random)]

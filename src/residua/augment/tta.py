@@ -24,7 +24,7 @@ def tta_views(images: Tensor, tta: TTA) -> Iterator[tuple[float, Tensor]]:
     is divided equally between the view and its mirror image. Shifted views have reflected edges.
 
     Args:
-        images: (N, 3, H, W), normalized.
+        images: (N, C, H, W), normalized.
         tta: selects the views.
     """
     if tta == "none":

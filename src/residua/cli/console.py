@@ -4,7 +4,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Self, cast
@@ -26,10 +26,11 @@ from rich.text import Text
 
 from residua.augment.tta import TTA_DESCRIPTIONS
 from residua.cli.output import Output, printable
+from residua.data.progress import progress_reported
 from residua.models import architecture_errors, summarize
 from residua.recipes.recipe import Recipe
 from residua.runs import log_lines
-from residua.runs.records import EpochRecord, InitRecord, Result
+from residua.runs.records import DataFingerprint, EpochRecord, InitRecord, Result
 from residua.training.events import (
     EpochFinished,
     Event,
@@ -119,15 +120,18 @@ class ProgressDisplay:
         self._epochs = self._steps_per_epoch = 1
         self._step = self._first_step = self._evaluated_batches = 0
         self._metrics: EpochMetrics | None = None
+        self._exit = ExitStack()
         self._started = time.monotonic()
         self._next_refresh = 0.0
         self._next_line = self._started + LINE_INTERVAL
 
     def __enter__(self) -> Self:
         self._progress.start()
+        self._exit.enter_context(progress_reported(self._show_reading))
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._exit.close()
         self._progress.stop()
 
     def __call__(self, event: Event) -> None:
@@ -172,6 +176,16 @@ class ProgressDisplay:
             else:
                 console.print(f"{epoch}: {figures}")
 
+    def _show_reading(self, done: int, total: int) -> None:
+        """Show how many of the files of a data set are read."""
+        if self._is_due():
+            if console.is_terminal:
+                self._progress.update(
+                    self._task, description="reading pictures", completed=done, total=total
+                )
+            else:
+                console.print(reading_line(done, total))
+
     def _is_due(self) -> bool:
         """Whether the bar, or a line, is due to be shown."""
         now = time.monotonic()
@@ -190,7 +204,7 @@ class ProgressDisplay:
         self._started = time.monotonic()
         self._next_line = self._started + LINE_INTERVAL
         self._epochs, self._steps_per_epoch = event.recipe.epochs, event.steps_per_epoch
-        self._progress.update(self._task, total=event.steps_per_epoch)
+        self._progress.update(self._task, total=event.steps_per_epoch, completed=0)
         action = f"continues at step {event.step:,}" if event.step else "starts"
         precision = event.recipe.precision
         device = event.device if precision == "float32" else f"{event.device} in {precision}"
@@ -201,6 +215,8 @@ class ProgressDisplay:
         )
         if event.step == 0 and (init := event.run.init) is not None:
             console.print(init_line(init), markup=False)
+        for note in event.notes:
+            console.print(f"[yellow]{escape(printable(note))}[/]")
 
     def _refresh(self, step: int, metrics: EpochMetrics) -> None:
         epoch, index = divmod(step - 1, self._steps_per_epoch)
@@ -317,28 +333,32 @@ def _fitted_bar_line(line: str, width: int | None) -> str:
     return line
 
 
-def show_result(result: Result, path: Path) -> None:
+def show_result(result: Result, path: Path, data: DataFingerprint | None = None) -> None:
     """Print the figures of a finished training.
 
     Args:
         result: the figures.
         path: of the run.
+        data: what was trained on, where it is known.
     """
     from residua.reports.kit.formatting import duration, scaled
 
-    split = result.selection_split
+    split, data = result.selection_split, data or DataFingerprint()
     rows = [
         (
             f"{name} epoch",
             str(figures.epoch),
             f"{metrics.accuracy:.2f} %",
-            f"{metrics.top5:.2f} %",
+            *([f"{metrics.top5:.2f} %"] if data.has_top5 else []),
             f"{metrics.loss:.4f}",
         )
         for name, figures in (("last", result.last), ("best", result.best))
         if (metrics := figures.metrics(split)) is not None
     ]
-    _print_table(("", "epoch", f"{split} accuracy", "top-5", f"{split} loss"), rows)
+    top5 = ("top-5",) if data.has_top5 else ()
+    _print_table(("", "epoch", f"{split} accuracy", *top5, f"{split} loss"), rows)
+    for caution in data.cautions:
+        console.print(f"[yellow]{caution}[/]")
     if result.evaluations == 1:
         console.print(f"The {split} set was evaluated once, at the end.")
     elif split == "test":
@@ -382,10 +402,12 @@ def show_plan(plan: "TimePlan", usual_epochs: int) -> None:
     )
 
 
-def show_summary(recipe: Recipe, classes: int) -> None:
+def show_summary(recipe: Recipe) -> None:
     """Print a network's layers, parameters, memory and arithmetic."""
+    classes, channels = recipe.data.num_classes, recipe.data.num_channels
     with architecture_errors():
-        network = summarize(recipe.architecture.build(classes))
+        network = recipe.architecture.build(classes, channels=channels)
+        summary = summarize(network, channels=channels)
     rows = [
         (
             row.name,
@@ -394,17 +416,17 @@ def show_summary(recipe: Recipe, classes: int) -> None:
             f"{row.parameters:,}",
             f"{row.multiply_adds:,}",
         )
-        for row in network.layers
+        for row in summary.layers
     ]
     _print_table(("layer", "kind", "output", "parameters", "multiply-adds"), rows, text_columns=2)
     _print_values(
-        ("parameters", f"{network.parameters:,}"),
-        ("trainable", f"{network.trainable:,}"),
-        ("weighted layers", f"{network.depth}"),
-        ("multiply-adds per image", f"{network.multiply_adds / 1e9:.3f} G"),
-        ("input", f"{network.input_mib:.2f} MiB"),
-        ("model size", f"{network.parameters_mib:.2f} MiB"),
-        ("forward and backward", f"{network.activations_mib:.2f} MiB per image"),
+        ("parameters", f"{summary.parameters:,}"),
+        ("trainable", f"{summary.trainable:,}"),
+        ("weighted layers", f"{summary.depth}"),
+        ("multiply-adds per image", f"{summary.multiply_adds / 1e9:.3f} G"),
+        ("input", f"{summary.input_mib:.2f} MiB"),
+        ("model size", f"{summary.parameters_mib:.2f} MiB"),
+        ("forward and backward", f"{summary.activations_mib:.2f} MiB per image"),
     )
 
 
@@ -445,6 +467,31 @@ def _print_table(
 def _print_values(*rows: tuple[str, str]) -> None:
     for name, value in rows:
         console.print(f"{name:25}{value}")
+
+
+def reading_line(done: int, total: int) -> str:
+    """How far the reading of files is, for a file or a pipe."""
+    return f"reading pictures: {done:,} of {total:,}"
+
+
+@contextmanager
+def reading_progress() -> Iterator[None]:
+    """Show how far a data set is read: a bar, or a line every 30 s in a file or a pipe."""
+    columns = (TextColumn("reading pictures"), BarColumn(), MofNCompleteColumn())
+    next_line = time.monotonic() + LINE_INTERVAL
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task("", total=None, visible=False)
+
+        def show_reading(done: int, total: int) -> None:
+            nonlocal next_line
+            progress.update(task, completed=done, total=total, visible=True)
+            if hidden and time.monotonic() >= next_line:
+                next_line = time.monotonic() + LINE_INTERVAL
+                console.print(reading_line(done, total))
+
+        with progress_reported(show_reading):
+            yield
 
 
 @contextmanager

@@ -275,10 +275,10 @@ def _images(
     overrides: Sequence[str],
 ) -> Images:
     """The images to evaluate on, and what to calibrate by."""
-    from residua.data.folder import read_test_folder
+    from residua.data.folder import read_test_files
 
     if folder is not None:
-        images = read_test_folder(folder, classifier.info.image_size[0], classifier.classes)
+        images = read_test_files(folder, classifier.preparation, classifier.classes)
         fitted = _stored_temperatures(run, classifier)
         return Images(_folder_name(folder), images, temperatures=fitted)
     recipe = classifier.recipe

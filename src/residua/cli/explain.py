@@ -174,10 +174,10 @@ class _Data:
 
 
 def _read(data: _Data, name: str) -> tuple["Tensor", str | None]:
-    """An image (3, H, W) uint8, and its true class where it is known."""
+    """An image (C, H, W) uint8, and its true class where it is known."""
     import torch
 
-    from residua.data.folder import decode
+    from residua.data.decoding import decode
 
     numbered = NUMBERED.fullmatch(name)
     if numbered and not Path(name).exists():
@@ -188,7 +188,7 @@ def _read(data: _Data, name: str) -> tuple["Tensor", str | None]:
     path = Path(name)
     if not path.is_file():
         raise UserError(f"no file {name}: give an image file, or test:0 for one of the test split")
-    pixels, errors = decode([path], data.classifier.info.image_size[0])
+    pixels, errors = decode([path], data.classifier.preparation)
     if errors:
         raise UserError(f"{name} cannot be read: {errors[0].reason}")
     return torch.from_numpy(pixels[0]), None

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from residua.data.folder import SUFFIXES
+from residua.data.decoding import SUFFIXES
 from residua.errors import UserError
 
 STDIN = "-"

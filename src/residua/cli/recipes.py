@@ -55,7 +55,7 @@ def summary(
     from residua.recipes.loading import resolve
 
     resolved = resolve(recipe, overrides)
-    show_summary(resolved, resolved.data.num_classes)
+    show_summary(resolved)
     if time:
         from residua.training.timing import estimate_training
 

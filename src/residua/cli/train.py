@@ -197,7 +197,7 @@ def _run(
     with stop_requests() as signals:
         end = show(start(should_stop), *observers, display=display)
     if isinstance(end, Finished):
-        show_result(end.result, path)
+        show_result(end.result, path, Run.open(path).data)
     else:
         quoted = printable(shlex.quote(str(path)))
         console.print(

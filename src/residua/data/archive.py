@@ -31,9 +31,10 @@ class Archive:
 
     name: str
     folder: str
-    url: str
-    md5: str
-    """Of the .tar.gz at `url`."""
+    urls: tuple[str, ...]
+    """Where the .tar.gz is: the official source, then others with the same file."""
+    sha256: str
+    """Of the .tar.gz."""
     train: tuple[ArchiveFile, ...]
     test: ArchiveFile
     meta: ArchiveFile
@@ -41,6 +42,8 @@ class Archive:
     class_key: bytes
     coarse_label_key: bytes | None = None
     superclass_key: bytes | None = None
+    split_sha256: tuple[str, str] | None = None
+    """Of pixels and labels of the official training and test images: `Split.checksum`."""
 
     @property
     def files(self) -> tuple[ArchiveFile, ...]:
@@ -51,8 +54,11 @@ class Archive:
 CIFAR100 = Archive(
     name="cifar100",
     folder="cifar-100-python",
-    url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
-    md5="eb9058c3a382ffc7106e4002c42a8d85",
+    urls=(
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        "https://dataset.bj.bcebos.com/cifar/cifar-100-python.tar.gz",
+    ),
+    sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
     train=(ArchiveFile("train", "16019d7e3df5f24257cddd939b257f8d"),),
     test=ArchiveFile("test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
     meta=ArchiveFile("meta", "7973b15100ade9c7d40fb424638fde48"),
@@ -60,13 +66,20 @@ CIFAR100 = Archive(
     class_key=b"fine_label_names",
     coarse_label_key=b"coarse_labels",
     superclass_key=b"coarse_label_names",
+    split_sha256=(
+        "3f04bb596c34a28a39a030be86f7777c004db9cb45165568a504cca261f6765c",
+        "9f0797cda23af3231dce0cca7e8d619c0607f6bb8ca05e9b95ff23e4d044c600",
+    ),
 )
 
 CIFAR10 = Archive(
     name="cifar10",
     folder="cifar-10-batches-py",
-    url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-    md5="c58f30108f718f92721af3b95e74349a",
+    urls=(
+        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",
+    ),
+    sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
     train=(
         ArchiveFile("data_batch_1", "c99cafc152244af753f735de768cd75f"),
         ArchiveFile("data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
@@ -158,6 +171,22 @@ def load(archive: Archive, root: Path) -> Splits:
         return Splits(_split(archive, meta, train), None, _split(archive, meta, test))
     except Exception as error:  # A foreign pickle may contain any type anywhere.
         raise UserError(f"{folder} is not a {archive.name} archive: {error!r}") from None
+
+
+def check_splits(archive: Archive, folder: Path) -> None:
+    """Compare pixels and labels with the official ones, where their checksums are known.
+
+    Raises:
+        UserError: they differ, or a file cannot be read.
+    """
+    if archive.split_sha256 is None:
+        return
+    splits = load(archive, folder)
+    for name, split, expected in zip(
+        ("training", "test"), (splits.train, splits.test), archive.split_sha256, strict=True
+    ):
+        if split.checksum != expected:
+            raise UserError(f"{folder}: the {name} images are not those of {archive.name}")
 
 
 def _split(archive: Archive, meta: _Contents, batches: list[_Contents]) -> Split:

@@ -3,10 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, Self
 
 from pydantic import Field
 
 from residua.config import Config
+from residua.data.decoding import Preparation
 from residua.data.split import Splits, stratified_split
 from residua.errors import UserError, escaped, is_utf8
 
@@ -41,6 +43,25 @@ class Dataset(Config, ABC):
     @abstractmethod
     def num_classes(self) -> int:
         """The number of classes, without reading an image."""
+
+    @property
+    def num_channels(self) -> int:
+        """The number of channels of an image: 3 for RGB."""
+        return 3
+
+    @property
+    def label(self) -> str:
+        """What reports call the data set."""
+        kind: Any = self.kind  # type: ignore[attr-defined]
+        return str(kind)
+
+    def prepare(self, size: int) -> Preparation:
+        """How image files are converted for a network that was trained on this data set."""
+        return Preparation(size)
+
+    def resolved(self) -> Self:
+        """The data set as a run stores it: what depends on the place of the process is replaced."""
+        return self
 
     @abstractmethod
     def read(self) -> Splits:

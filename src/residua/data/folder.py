@@ -1,221 +1,245 @@
-"""Image folders with one subfolder for each class."""
+"""Own pictures: folders with one subfolder for each class, or a table of files."""
 
+import os
 import warnings
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
-from residua.data.dataset import Dataset, check_classes
-from residua.data.split import Split, Splits, stratified_split
+from residua.data import cache
+from residua.data.dataset import Dataset
+from residua.data.decoding import Channels, DecodeError, Fit, Preparation, decode
+from residua.data.layouts import FileList, Listing, list_files, list_test_files
+from residua.data.split import Split, Splits, stratified_sample
 from residua.errors import UserError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-LAYOUT = "PATH/train/CLASS/*.png and PATH/test/CLASS/*.png, or PATH/CLASS/*.png (also jpg webp bmp)"
-BACKGROUND = (128, 128, 128)
-"""The colour behind transparent pixels: mid-grey, close to the mean of most data sets."""
+SHOWN_ERRORS = 3
+MAX_SKIPPED = 1000
+"""The largest number of skipped files that are listed in a run."""
 
 
 class ImageFolder(Dataset):
-    """PATH/train/CLASS/* and PATH/test/CLASS/*, or PATH/CLASS/* with a random test fraction.
+    """Own pictures in any layout: train and test folders, a folder of classes, a table.
 
-    A `val` folder is the holdout, or the test set if there is no `test` folder. The classes are the
-    sorted names of the folders in `train`. Hidden files and files with other suffixes are ignored.
+    - PATH/train/CLASS/* and PATH/test/CLASS/*. `val` (or `valid`) is the holdout, or the test set
+      if there is no `test`.
+    - PATH/CLASS/*: a stratified part is held out as the test set.
+    - PATH is a .csv or .tsv file of path, label and perhaps split; paths are relative to it.
+
+    Folders inside of a class folder belong to the class. The classes are sorted by name.
     """
 
     kind: Literal["folder"] = "folder"
     path: Path
+    """The folder or the table. A run stores it as an absolute path."""
     size: int = Field(default=32, ge=1, le=1024)
-    """Pixels: the short side is resized to this size, then the centre is cropped to a square."""
+    """Pixels of each side that pictures are resized to."""
+    fit: Fit = "crop"
+    """How pictures become square: `crop` the centre, `pad` with grey, or `stretch`."""
+    channels: Channels = 3
+    """3 for RGB, 1 for grey."""
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
-    """The fraction of PATH/CLASS/* in the test set; independent of the seed of the training."""
+    """The part of each class in the test set where there is no split; it does not depend on the
+    seed of the training."""
     unreadable: Literal["error", "skip"] = "error"
-    """Whether unreadable files are an error, or are skipped with a warning."""
+    """Whether unreadable files are an error, or are left out with a warning."""
 
     @property
     def num_classes(self) -> int:
-        """The number of class folders. Raises UserError if the layout is wrong."""
-        root = self.path.expanduser()
-        train = root / "train"
-        return len(_list_files(train if train.is_dir() else root).classes)
+        """The number of classes. Raises UserError if the layout is wrong."""
+        return len(list_files(self.path.expanduser()).classes)
+
+    @property
+    def num_channels(self) -> int:
+        """1 for grey, 3 for RGB."""
+        return self.channels
+
+    @property
+    def label(self) -> str:
+        """The name of the folder, or of the table."""
+        return self.path.expanduser().resolve().name or str(self.path)
+
+    def prepare(self, size: int) -> Preparation:
+        """How image files are converted for a network that was trained on this data set."""
+        return Preparation(size, self.fit, self.channels)
+
+    def resolved(self) -> "ImageFolder":
+        """With an absolute path, so that a run can be evaluated from elsewhere."""
+        return self.replace(path=self.path.expanduser().absolute())
 
     def read(self) -> Splits:
-        """Decode all images. Raises UserError if the layout is wrong or files are unreadable."""
-        root = self.path.expanduser()
-        folders = {name: root / name for name in ("train", "val", "test") if (root / name).is_dir()}
-        if "train" not in folders:
-            images = self._decode(_list_files(root))
-            test_size = max(1, round(self.test_fraction * len(images)))
-            train, test = stratified_split(images, test_size, seed=0)
-            return Splits(train, None, test)
-        if len(folders) == 1:
-            raise UserError(f"{root} has a train but no test folder: expected {LAYOUT}")
-        listings = {name: _list_files(folder) for name, folder in folders.items()}
-        classes = listings["train"].classes
-        splits = {
-            name: self._decode(listing.relabelled(classes)) for name, listing in listings.items()
+        """Decode all images.
+
+        Raises:
+            UserError: the layout is wrong, files are unreadable, or changed while they were read.
+        """
+        listing, notes = divide(list_files(self.path.expanduser()), self.test_fraction)
+        how, classes = self.prepare(self.size), listing.classes
+        decoded = {
+            name: decode_split(listing, listed, classes, how)
+            for name, listed in listing.splits.items()
         }
-        test = splits.pop("test" if "test" in splits else "val")
-        return Splits(splits["train"], splits.get("val"), test)
+        _report_unreadable(
+            [each for _, errors in decoded.values() for each in errors], listing, self
+        )
+        splits = {name: split for name, (split, _) in decoded.items()}
+        for name, split in splits.items():
+            if len(split) == 0:
+                raise UserError(f"{self.path}: no file of {name} can be read")
+        skipped = tuple(
+            f"{os.path.relpath(error.path, listing.root)}: {error.reason}"
+            for _, errors in decoded.values()
+            for error in errors
+        )
+        return Splits(
+            splits["train"],
+            splits.get("val"),
+            splits["test"],
+            notes=notes,
+            skipped=skipped[:MAX_SKIPPED],
+        )
 
-    def _decode(self, listing: "_FileList") -> Split:
-        images, errors = decode(listing.paths, self.size)
-        split = Split(torch.from_numpy(images), torch.tensor(listing.labels), listing.classes)
-        if not errors:
-            return split
-        message = _error_message(errors, len(listing.paths))
-        if self.unreadable == "error" or len(errors) == len(listing.paths):
-            raise UserError(message)
-        warnings.warn(f"{message}; they are skipped", stacklevel=2)
-        unreadable = {error.path for error in errors}
-        return split.subset([i for i, path in enumerate(listing.paths) if path not in unreadable])
+
+def decode_split(
+    listing: Listing, listed: FileList, classes: tuple[str, ...], preparation: Preparation
+) -> tuple[Split, list[DecodeError]]:
+    """Decode files, or take them from the cache.
+
+    Returns:
+        The readable files as a split, and the errors of the others.
+
+    Raises:
+        UserError: files changed while they were read.
+    """
+    paths = listed.paths
+    before = cache.stamps(paths)
+    decoded = cache.load(listing.root, paths, before, preparation)
+    if decoded is None:
+        decoded = cache.Decoded(*decode(paths, preparation))
+        after = cache.stamps(paths)
+        changed = [
+            path for path, *two in zip(paths, before, after, strict=True) if two[0] != two[1]
+        ]
+        if changed:
+            raise UserError(
+                f"{listing.root} changes while it is read: {len(changed):,} files, the first "
+                f"is {changed[0]}; start again when all files are in place"
+            )
+        cache.store(listing.root, paths, before, preparation, decoded)
+    index = {name: number for number, name in enumerate(classes)}
+    split = Split(
+        torch.from_numpy(decoded.images),
+        torch.tensor([index[label] for label in listed.labels], dtype=torch.int64),
+        classes,
+        paths=tuple(map(str, paths)),
+    )
+    if not decoded.errors:
+        return split, []
+    unreadable = {error.path for error in decoded.errors}
+    readable = [number for number, path in enumerate(paths) if path not in unreadable]
+    return split.subset(readable), decoded.errors
 
 
-def read_test_folder(path: Path, size: int, classes: tuple[str, ...]) -> Split:
-    """Read a folder of images to evaluate a trained network on: another test set.
+def read_test_files(path: Path, preparation: Preparation, classes: tuple[str, ...]) -> Split:
+    """Read image files to evaluate a trained network on: another test set.
 
     Args:
-        path: PATH/CLASS/*, or PATH/test/CLASS/*. Classes may be missing.
-        size: pixels, as in `ImageFolder`.
+        path: PATH/CLASS/*, PATH/test/CLASS/* or a table; classes may be missing.
+        preparation: as in the training: `data.prepare(size)` of its data set.
         classes: of the network, in its order.
 
     Raises:
         UserError: the layout is wrong, the network does not know a class, or files are unreadable.
     """
-    root = path.expanduser()
-    listing = _list_files(root / "test" if (root / "test").is_dir() else root)
-    if unknown := sorted(set(listing.classes) - set(classes)):
-        names = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
-        raise UserError(f"{listing.root} has classes that the network does not know: {names}")
-    return ImageFolder(path=root, size=size)._decode(listing.relabelled(classes))
+    listing = list_test_files(path.expanduser(), classes)
+    split, errors = decode_split(listing, listing.splits["test"], classes, preparation)
+    if errors:
+        raise UserError(error_message(errors, len(listing.splits["test"])))
+    return split
 
 
-@dataclass(frozen=True)
-class _FileList:
-    """The sorted image files of a folder with one subfolder for each class."""
+def divide(listing: Listing, test_fraction: float) -> tuple[Listing, tuple[str, ...]]:
+    """Hold out a test set where there is none, and say what was decided.
 
-    root: Path
-    classes: tuple[str, ...]
-    paths: list[Path]
-    labels: list[int]
+    Args:
+        listing: the files.
+        test_fraction: the part of each class that is held out.
 
-    def relabelled(self, classes: tuple[str, ...]) -> "_FileList":
-        """Replace the labels by indices into `classes`. Raises UserError for unknown classes."""
-        if unknown := sorted(set(self.classes) - set(classes)):
-            names = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
-            raise UserError(f"{self.root} has classes that train does not have: {names}")
-        index_of = {name: index for index, name in enumerate(classes)}
-        indices = [index_of[name] for name in self.classes]
-        return _FileList(self.root, classes, self.paths, [indices[label] for label in self.labels])
+    Returns:
+        The files with a test set, and sentences for the user.
 
-
-def _list_files(root: Path) -> _FileList:
-    if not root.is_dir():
-        raise UserError(f"no folder {root}: expected {LAYOUT}")
-    folders = sorted(d for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
-    paths = {folder.name: _image_paths(folder) for folder in folders}
-    if empty := [name for name, in_class in paths.items() if not in_class]:
-        raise UserError(f"{root / empty[0]} has no images: expected {LAYOUT}")
-    if not paths:
-        raise UserError(f"{root} has no classes: expected {LAYOUT}")
-    check_classes(tuple(paths))
-    labels = [label for label, in_class in enumerate(paths.values()) for _ in in_class]
-    all_paths = [path for in_class in paths.values() for path in in_class]
-    return _FileList(root, tuple(paths), all_paths, labels)
-
-
-def _image_paths(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    Raises:
+        UserError: nothing is left to train on, or to hold out.
+    """
+    notes = [listing.ignored_note] if listing.ignored_note else []
+    splits = dict(listing.splits)
+    if "test" in splits:
+        return listing, tuple(notes)
+    if listing.is_split:
+        splits["test"] = splits.pop("val")
+        notes.insert(
+            0, "There is no test set: val is used as the test set, and selects the best epoch."
+        )
+        return replace(listing, splits=splits), tuple(notes)
+    train, test = _held_out(listing, test_fraction)
+    total = len(train) + len(test)
+    percent = f"{100 * len(test) / total:.0f} %"
+    single = sum(count < 2 for count in _counts(listing).values())
+    notes.insert(
+        0,
+        f"There is no split: {len(test):,} of {total:,} pictures ({percent} of "
+        "each class) are held out as the test set, the same for every seed (data.test_fraction)."
+        + (f" {single} classes with one picture are only trained on." if single else ""),
     )
+    return replace(listing, splits={"train": train, "test": test}), tuple(notes)
 
 
-@dataclass(frozen=True)
-class DecodeError:
-    """A file that could not be decoded, and the reason."""
-
-    path: Path
-    reason: str
-
-
-def decode(paths: list[Path], size: int) -> tuple[NDArray[np.uint8], list[DecodeError]]:
-    """Decode image files to uint8 (N, 3, size, size) in a thread pool.
-
-    The pixels of an unreadable file, or of one that Pillow considers too large, are undefined, and
-    the file is in the list of errors.
-    """
-    images = np.empty((len(paths), 3, size, size), dtype=np.uint8)
-
-    def decode_one(index: int) -> DecodeError | None:
-        try:
-            images[index] = read_image(paths[index], size).transpose(2, 0, 1)
-        except Exception as error:  # Pillow raises almost any exception for a damaged file.
-            return DecodeError(paths[index], _reason(error))
-        return None
-
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.filterwarnings("ignore", module="PIL")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return images, [error for error in pool.map(decode_one, range(len(paths))) if error]
+def _held_out(listing: Listing, fraction: float) -> tuple[FileList, FileList]:
+    """Divide the files into training and test files; every class keeps a training file."""
+    listed, counts = listing.splits["train"], _counts(listing)
+    index = {name: number for number, name in enumerate(listing.classes)}
+    pool = [number for number, label in enumerate(listed.labels) if counts[label] > 1]
+    size = min(max(1, round(fraction * len(listed))), len(pool) - 1)
+    if size < 1:
+        raise UserError(
+            f"{listing.root} has {len(listed):,} pictures: too few to hold out a test set"
+        )
+    labels = torch.tensor([index[listed.labels[number]] for number in pool])
+    test = [pool[number] for number in stratified_sample(labels, size, seed=0).tolist()]
+    left = counts.copy()
+    for number in list(test):
+        left[listed.labels[number]] -= 1
+        if left[listed.labels[number]] == 0:
+            test.remove(number)
+    train = sorted(set(range(len(listed))) - set(test))
+    return listed.select(train), listed.select(test)
 
 
-def read_image(path: Path, size: int) -> NDArray[np.uint8]:
-    """Read an image as uint8 (size, size, 3).
-
-    The EXIF orientation is applied, the short side is resized and the centre cropped. Resizing is
-    Pillow's antialiased bicubic filter; an image of the right size is unchanged. 16-bit values are
-    rounded to 8 bits, and transparent pixels become mid-grey.
-    """
-    with Image.open(path) as image:
-        return prepare_image(image, size)
+def _counts(listing: Listing) -> dict[str, int]:
+    counts = dict.fromkeys(listing.classes, 0)
+    for label in listing.splits["train"].labels:
+        counts[label] += 1
+    return counts
 
 
-def prepare_image(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """Convert an open image to uint8 (size, size, 3), as `read_image` does."""
-    rgb = _to_rgb(ImageOps.exif_transpose(image))
-    return np.asarray(crop_and_resize(rgb, size))
+def _report_unreadable(errors: list[DecodeError], listing: Listing, data: ImageFolder) -> None:
+    """Raise, or warn of, the files that cannot be read: once, with their number."""
+    if not errors:
+        return
+    total = sum(map(len, listing.splits.values()))
+    message = error_message(errors, total)
+    if data.unreadable == "error":
+        raise UserError(f"{message}; `--data.unreadable skip` leaves them out")
+    if len(errors) == total:
+        raise UserError(message)
+    warnings.warn(f"{message}; they are left out", stacklevel=3)
 
 
-def crop_and_resize(image: Image.Image, size: int) -> Image.Image:
-    """Crop the centre to a square and resize it by Pillow's antialiased bicubic filter.
-
-    The pixels are those of `ImageOps.fit` in Pillow up to version 12: first all rows are resized,
-    then all columns, with values rounded in between. Pillow 13 chooses the order by the sizes,
-    which changes pixels; with one direction in each call all versions give the same.
-    """
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    bicubic = Image.Resampling.BICUBIC
-    narrow = image.resize((size, height), bicubic, box=(left, 0, left + side, height))
-    return narrow.resize((size, size), bicubic, box=(0, top, size, top + side))
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # Pillow would clip 16-bit values at 255 instead of scaling.
-        values = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    background = Image.new("RGBA", image.size, BACKGROUND)
-    return Image.alpha_composite(background, image.convert("RGBA")).convert("RGB")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image"  # Pillow's message would repeat the path.
-    return str(error).split("\n")[0] or type(error).__name__
-
-
-def _error_message(errors: list[DecodeError], total: int) -> str:
-    first = "; ".join(f"{error.path} ({error.reason})" for error in errors[:3])
-    more = "; ..." if len(errors) > 3 else ""
+def error_message(errors: list[DecodeError], total: int) -> str:
+    """How many files cannot be read, and the first of them."""
+    first = "; ".join(f"{error.path} ({error.reason})" for error in errors[:SHOWN_ERRORS])
+    more = "; ..." if len(errors) > SHOWN_ERRORS else ""
     return f"{len(errors):,} of {total:,} image files cannot be read: {first}{more}"

@@ -1,10 +1,11 @@
 """The sampler, which selects the images of each step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from residua.errors import UserError
@@ -16,7 +17,9 @@ class BatchSampler:
     """The infinite sequence of batches of a training: `sampler[step]` gives image indices.
 
     A batch is a pure function of (seed, step, rank); there is no state to save. Each epoch is a new
-    permutation, the same on every machine.
+    permutation, the same on every machine. With `labels`, an epoch is balanced instead: it has as
+    many images, but equally many of each class, to within one. Images of small classes then occur
+    several times in an epoch; those of large classes take turns.
 
     Raises:
         UserError: the batch is larger than the training set, or smaller than the number of ranks.
@@ -33,6 +36,8 @@ class BatchSampler:
     rank: int = 0
     size: int = 1
     """The number of ranks."""
+    labels: Tensor | None = field(default=None, compare=False)
+    """int64 (length,), on the CPU: the class of each image, for balanced epochs."""
 
     def __post_init__(self) -> None:
         if self.batch_size > self.length:
@@ -62,7 +67,10 @@ class BatchSampler:
         epoch, step = divmod(step, self.steps_per_epoch)
         start = step * self.batch_size
         stop = min(start + self.batch_size, self.length)
-        order = _permutation(self.length, self.seed, epoch)
+        if self.labels is None:
+            order = _permutation(self.length, self.seed, epoch)
+        else:
+            order = _balanced_order(self.labels, self.seed, epoch)
         return order[start + self.rank : stop : self.size].clone()
 
 
@@ -75,3 +83,39 @@ def _permutation(length: int, seed: int, epoch: int) -> Tensor:
     """
     raw = np.random.PCG64(derive_seed(seed, "order", epoch)).random_raw(length)
     return torch.from_numpy(raw.argsort(kind="stable"))
+
+
+@lru_cache(maxsize=2)
+def _balanced_order(labels: Tensor, seed: int, epoch: int) -> Tensor:
+    """Return the images of an epoch with equally many of each class, int64 (length,).
+
+    The images of a class come from an endless sequence of permutations of them, of which each epoch
+    takes the next part, so that all are used about equally often.
+    """
+    classes, inverse = np.unique(labels.numpy(), return_inverse=True)
+    length, count = len(labels), len(classes)
+    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
+    generator = np.random.PCG64(derive_seed(seed, "balance", epoch))
+    # Which classes get one image more changes from epoch to epoch.
+    extra = generator.random_raw(count).argsort(kind="stable")[: length % count]
+    chosen = []
+    for index, of_class in enumerate(members):
+        most = -(-length // count)
+        start = epoch * most
+        taken = most - (index not in extra) * (length % count > 0)
+        chosen.append(_endless(of_class, seed, index, start, taken))
+    drawn = np.concatenate(chosen)
+    return torch.from_numpy(drawn[generator.random_raw(length).argsort(kind="stable")])
+
+
+def _endless(
+    members: NDArray[np.int64], seed: int, label: int, start: int, count: int
+) -> NDArray[np.int64]:
+    """Return `count` entries, from `start` on, of an endless sequence of permutations."""
+    first, last = start // len(members), (start + count - 1) // len(members)
+    parts = []
+    for number in range(first, last + 1):
+        raw = np.random.PCG64(derive_seed(seed, "class", label, number)).random_raw(len(members))
+        parts.append(members[raw.argsort(kind="stable")])
+    offset = start - first * len(members)
+    return np.concatenate(parts)[offset : offset + count]

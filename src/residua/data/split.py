@@ -5,11 +5,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import NonNegativeFloat
+from pydantic import Field, NonNegativeFloat, model_validator
 from torch import Tensor
 
 from residua.config import Config
@@ -25,17 +26,22 @@ class Split:
     """
 
     images: Tensor
-    """uint8 (N, 3, H, W), RGB."""
+    """uint8 (N, C, H, W), RGB or grey."""
     labels: Tensor
     """int64 (N,), indices into `classes`."""
     classes: tuple[str, ...]
     coarse_labels: Tensor | None = None
     """int64 (N,), indices into `superclasses`, if the data set has them."""
     superclasses: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    """The file of each image, where they come from files."""
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
+        shape = self.images.shape
+        if self.images.dtype != torch.uint8 or len(shape) != 4 or shape[1] not in (1, 3):
             raise ValueError(f"images are {self.images.dtype} {tuple(self.images.shape)}")
+        if self.paths and len(self.paths) != len(self):
+            raise ValueError(f"{len(self)} images, {len(self.paths)} paths")
         for labels in (self.labels, self.coarse_labels):
             if labels is not None and (labels.dtype, labels.shape) != (torch.int64, (len(self),)):
                 raise ValueError(f"{len(self)} images, labels {labels.dtype} {tuple(labels.shape)}")
@@ -43,12 +49,21 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def channels(self) -> int:
+        """3 for RGB, 1 for grey."""
+        return self.images.shape[1]
+
     def subset(self, indices: Tensor | Sequence[int]) -> "Split":
         """Return the images with these indices, int64 (N',), in this order."""
         indices = torch.as_tensor(indices, dtype=torch.int64)
         coarse = None if self.coarse_labels is None else self.coarse_labels[indices]
         return replace(
-            self, images=self.images[indices], labels=self.labels[indices], coarse_labels=coarse
+            self,
+            images=self.images[indices],
+            labels=self.labels[indices],
+            coarse_labels=coarse,
+            paths=tuple(self.paths[index] for index in indices.tolist()) if self.paths else (),
         )
 
     def subsample(self, n: int) -> "Split":
@@ -93,19 +108,30 @@ class Splits:
     holdout: Split | None
     """Used to select the best epoch; the test set is only reported."""
     test: Split
+    notes: tuple[str, ...] = ()
+    """What was decided about the data, as sentences for the user."""
+    skipped: tuple[str, ...] = ()
+    """Files that were left out because they cannot be read, and why."""
 
     def subsample(self, n: int) -> "Splits":
         """Return at most `n` images of each split, stratified by class."""
         holdout = self.holdout and self.holdout.subsample(n)
-        return Splits(self.train.subsample(n), holdout, self.test.subsample(n))
+        train, test = self.train.subsample(n), self.test.subsample(n)
+        return replace(self, train=train, holdout=holdout, test=test)
 
 
 class ChannelStats(Config):
     """Mean and population standard deviation of each channel, for values in [0, 1]."""
 
-    mean: tuple[float, float, float]
-    std: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat]
+    mean: Annotated[tuple[float, ...], Field(min_length=1, max_length=3)]
+    std: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1, max_length=3)]
     """A value of 0 (a constant channel) counts as 1 in normalization."""
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> "ChannelStats":
+        if len(self.mean) != len(self.std) or len(self.mean) == 2:
+            raise ValueError("mean and std need one value for each channel: 3 for RGB, 1 for grey")
+        return self
 
 
 def channel_stats(split: Split) -> ChannelStats:
@@ -118,8 +144,9 @@ def channel_stats(split: Split) -> ChannelStats:
     """
     if len(split) == 0:
         raise ValueError("a split without images has no statistics")
-    red, green, blue = (_mean_std(split.images[:, channel]) for channel in range(3))
-    return ChannelStats(mean=(red[0], green[0], blue[0]), std=(red[1], green[1], blue[1]))
+    channels = range(split.images.shape[1])
+    mean, std = zip(*(_mean_std(split.images[:, channel]) for channel in channels), strict=True)
+    return ChannelStats(mean=mean, std=std)
 
 
 def _mean_std(values: Tensor) -> tuple[float, float]:

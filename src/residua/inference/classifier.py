@@ -10,6 +10,7 @@ from torch import Tensor
 
 from residua.augment.tta import TTA
 from residua.data import Data, Split
+from residua.data.decoding import Preparation
 from residua.devices import select_device
 from residua.errors import UserError
 from residua.inference.evaluation import (
@@ -64,8 +65,13 @@ class Classifier(Predictor):
         """The side, in pixels, of the images that the network was evaluated on."""
         return self.info.image_size[0]
 
+    @property
+    def preparation(self) -> Preparation:
+        """How images become those that the network takes: as in its training."""
+        return self.recipe.data.prepare(self.image_size)
+
     def probabilities(self, images: Tensor, tta: TTA | None = None) -> Tensor:
-        """The probabilities (N, K) float32, on the CPU, of uint8 (N, 3, size, size).
+        """The probabilities (N, K) float32, on the CPU, of uint8 (N, channels, size, size).
 
         Args:
             images: of the size that the network was evaluated on.
@@ -220,6 +226,20 @@ def load_predictor(
     return load(source, which, device)
 
 
+def _check_same_images(info: ModelInfo, name: SplitName, images: Split) -> None:
+    """Check that the recipe's data set still has the images of the training.
+
+    Raises:
+        UserError: they have changed, so that images of the training may be among them.
+    """
+    known = info.splits.get(name)
+    if known is not None and known.sha256 not in ("", images.checksum):
+        raise UserError(
+            f"the {name} images have changed since the training: {known.images:,} then, "
+            f"{len(images):,} now; give the images to evaluate on as a data set of their own"
+        )
+
+
 def evaluate(
     model: Classifier | Run | Path | str,
     data: Split | Data | None = None,
@@ -241,7 +261,8 @@ def evaluate(
         device: where to evaluate, where `model` is a run.
 
     Raises:
-        UserError: no model, missing or damaged data, no such split, other classes.
+        UserError: no model, missing or damaged data, no such split, other classes, or images that
+            have changed since the training.
     """
     classifier = model if isinstance(model, Classifier) else load(model, which, device)
     if isinstance(data, Split):
@@ -264,4 +285,6 @@ def load_split(model: Classifier, split: SplitName, data: Data | None = None) ->
     images: Split | None = getattr(dataset.load(model.recipe.seed), split)
     if images is None:
         raise UserError("there is no holdout: the recipe's data.holdout is 0")
+    if data is None:
+        _check_same_images(model.info, split, images)
     return images

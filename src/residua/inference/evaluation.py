@@ -112,8 +112,8 @@ def compute_logits(
     """Logits (N, K) of a batch, averaged over its test-time augmentations.
 
     Args:
-        forward: (N, 3, H, W) float32 to logits (N, K), in evaluation mode.
-        images: (N, 3, H, W) float32, normalized.
+        forward: (N, C, H, W) float32 to logits (N, K), in evaluation mode.
+        images: (N, C, H, W) float32, normalized.
         precision: of convolutions and matrix products.
         tta: the test-time augmentation.
         memory_format: of the images.
@@ -161,9 +161,9 @@ def evaluate_split(
     """Classify every image of a split that is on the network's device.
 
     Args:
-        forward: (N, 3, H, W) float32 to logits (N, K), in evaluation mode.
+        forward: (N, C, H, W) float32 to logits (N, K), in evaluation mode.
         split: the images.
-        normalize: (N, 3, H, W) uint8 to float32, as in training.
+        normalize: (N, C, H, W) uint8 to float32, as in training.
         precision: of convolutions and matrix products.
         tta: the test-time augmentation; logits are averaged.
         memory_format: of the images.

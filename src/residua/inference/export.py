@@ -74,14 +74,19 @@ def real_images(model: Classifier, run: Path | None = None) -> RealImages:
     """
     try:
         split = load_split(model, "test")
-        return RealImages(split.subsample(COMPARED_IMAGES).images, "test set")
+        return RealImages(as_rgb(split.subsample(COMPARED_IMAGES).images), "test set")
     except (UserError, OSError, ValueError):
         pass
     if run is not None and (samples := load_samples(Run(run))) is not None:
-        return RealImages(samples.originals, "training images stored in the run")
+        return RealImages(as_rgb(samples.originals), "training images stored in the run")
     shapes = {"kind": "shapes100", "train": 1, "test": COMPARED_IMAGES}
     generated = load_split(model, "test", model.recipe.replace(data=shapes).data)
     return RealImages(generated.images, "generated pictures: the test set is not at hand")
+
+
+def as_rgb(images: Tensor) -> Tensor:
+    """Images (N, 1 or 3, H, W) as exported files take them: (N, 3, H, W)."""
+    return images.expand(-1, 3, -1, -1).contiguous()
 
 
 def compare(answer: Answer, model: Classifier, images: RealImages, reference: str) -> Comparison:
@@ -229,7 +234,7 @@ def trace(model: Classifier, tta: TTA) -> torch.export.ExportedProgram:
     # Filters in the order of torch's documentation: other programs expect no other.
     network = copy.deepcopy(model.network).cpu()
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    graph = ExportGraph(network, model.image_size, tta).eval()
+    graph = ExportGraph(network, model.preparation, tta).eval()
     example, dynamic = export_example()
     with torch.no_grad():
         return torch.export.export(graph, (example,), dynamic_shapes=dynamic)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from residua.data.folder import prepare_image
+from residua.data.decoding import Preparation, open_image, prepare_image
 
 ImageLike = Path | str | Image.Image | NDArray[Any] | Tensor
 """One image of any size:
@@ -52,32 +52,32 @@ def each_image(images: Images) -> Iterable[ImageLike]:
     return images
 
 
-def read_pixels(path: Path | str, size: int) -> Tensor | UnreadableImage:
-    """Read a file as uint8 (3, size, size), as `prepare_image` does."""
+def read_pixels(path: Path | str, how: Preparation) -> Tensor | UnreadableImage:
+    """Read a file as uint8 (channels, size, size), as `prepare_image` does."""
     try:
-        with Image.open(path) as image:
+        with open_image(Path(path)) as image:
             if image.width * image.height > MAX_PIXELS:
                 return UnreadableImage(
                     str(path),
                     f"{image.width:,} x {image.height:,} pixels are too many; the limit is "
                     f"{MAX_PIXELS:,}",
                 )
-            return _as_tensor(prepare_image(image, size))
+            return _as_tensor(prepare_image(image, how.size, how.fit, how.channels))
     except MemoryError:
         return UnreadableImage(str(path), "it does not fit into memory")
     except Exception as error:  # Pillow raises almost any exception for a damaged file.
         return UnreadableImage(str(path), _reason(error))
 
 
-def to_pixels(image: Image.Image | NDArray[Any] | Tensor, size: int) -> Tensor:
-    """Convert an image in memory to uint8 (3, size, size), as `prepare_image` does.
+def to_pixels(image: Image.Image | NDArray[Any] | Tensor, how: Preparation) -> Tensor:
+    """Convert an image in memory to uint8 (channels, size, size), as `prepare_image` does.
 
     Raises:
         ValueError: an array or a tensor has another type, shape or range than `ImageLike` says.
     """
     if not isinstance(image, Image.Image):
         image = Image.fromarray(_rounded(_channels_last(image)))
-    return _as_tensor(prepare_image(image, size))
+    return _as_tensor(prepare_image(image, how.size, how.fit, how.channels))
 
 
 def _channels_last(image: NDArray[Any] | Tensor) -> NDArray[Any]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from residua.augment.tta import TTA
+from residua.data.decoding import Preparation
 from residua.errors import UserError
 from residua.inference.evaluation import EVAL_BATCH_SIZE
 from residua.inference.images import (
@@ -24,7 +25,7 @@ from residua.inference.images import (
 )
 
 Pixels = Tensor | UnreadableImage
-"""uint8 (3, size, size), or why there is none."""
+"""uint8 (channels, size, size), or why there is none."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,14 @@ class Predictor(ABC):
     def image_size(self) -> int:
         """The side, in pixels, that images are resized to."""
 
+    @property
+    def preparation(self) -> Preparation:
+        """How images become those that the network takes: as in its training."""
+        return Preparation(self.image_size)
+
     @abstractmethod
     def probabilities(self, images: Tensor, tta: TTA | None = None) -> Tensor:
-        """The probabilities (N, K) float32, on the CPU, of uint8 (N, 3, size, size).
+        """The probabilities (N, K) float32, on the CPU, of uint8 (N, channels, size, size).
 
         Args:
             images: of the size that the network was evaluated on.
@@ -82,8 +88,8 @@ class Predictor(ABC):
     def predict(self, images: Images, tta: TTA | None = None) -> ClassProbabilities:
         """Classify one image or several.
 
-        Images of another size than the network's are resized as those of its training: the centre
-        is cropped to a square, and resized by Pillow's antialiased bicubic filter.
+        Images of another size than the network's are resized as those of its training, by Pillow's
+        antialiased bicubic filter; without another `data.fit`, the centre is cropped to a square.
 
         The answers for the images of a split, in its order, are those of `evaluate` bit for bit. In
         another grouping the arithmetic is the same, but the last bits may be rounded differently.
@@ -148,10 +154,9 @@ class Predictor(ABC):
                 pool.shutdown(cancel_futures=True)
 
     def _is_prepared(self, images: Tensor) -> bool:
-        size = self.image_size
-        return (
-            images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1:] == (3, size, size)
-        )
+        how = self.preparation
+        shape = (how.channels, how.size, how.size)
+        return images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1:] == shape
 
     def _submit(
         self, pool: ThreadPoolExecutor, images: Iterator[ImageLike], count: int
@@ -160,10 +165,10 @@ class Predictor(ABC):
 
     def _submit_one(self, pool: ThreadPoolExecutor, image: ImageLike) -> "Future[Pixels]":
         if isinstance(image, Path | str):
-            return pool.submit(read_pixels, image, self.image_size)
+            return pool.submit(read_pixels, image, self.preparation)
         # Here, since another item may be the same PIL image, which only one thread may load.
         future: Future[Pixels] = Future()
-        future.set_result(to_pixels(image, self.image_size))
+        future.set_result(to_pixels(image, self.preparation))
         return future
 
 

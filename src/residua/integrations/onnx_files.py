@@ -18,11 +18,13 @@ from torch import Tensor
 from residua import files
 from residua.augment.tta import TTA
 from residua.data import Split
+from residua.data.decoding import Preparation
 from residua.errors import UserError
 from residua.inference.classifier import Classifier, load_split
 from residua.inference.export import (
     TOLERANCE,
     RealImages,
+    as_rgb,
     check_comparison,
     compare,
     export_example,
@@ -83,8 +85,13 @@ class OnnxPredictor(Predictor):
         """The side, in pixels, that images are resized to."""
         return self.info.image_size
 
+    @property
+    def preparation(self) -> Preparation:
+        """How images become those that the network takes; the graph does it once more."""
+        return self.info.model.recipe.data.prepare(self.image_size)
+
     def probabilities(self, images: Tensor, tta: TTA | None = None) -> Tensor:
-        """The probabilities (N, K) of uint8 (N, 3, H, W) of any size.
+        """The probabilities (N, K) of uint8 (N, 1 or 3, H, W) of any size.
 
         Raises:
             UserError: another test-time augmentation than that of the file.
@@ -93,7 +100,7 @@ class OnnxPredictor(Predictor):
             raise UserError(
                 f"tta: the graph of this file has {self.info.tta}; export another with --tta {tta}"
             )
-        return torch.from_numpy(self.session.run([OUTPUT], {INPUT: images.numpy()})[0])
+        return torch.from_numpy(self.session.run([OUTPUT], {INPUT: as_rgb(images).numpy()})[0])
 
 
 def load_onnx(path: Path) -> OnnxPredictor:
@@ -169,7 +176,7 @@ def export_int8(
     with tempfile.TemporaryDirectory() as folder:
         plain, draft = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         _write_graph(model, info, plain)
-        quantize(plain, draft, calibration.images)
+        quantize(plain, draft, as_rgb(calibration.images))
         measured = measure_int8(model, plain, draft)
         check_quantization(measured, max_accuracy_loss)
         info = info.replace(quantization=measured)

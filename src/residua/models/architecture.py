@@ -117,27 +117,28 @@ class Architecture(Config):
         """The stride of the first block of each stage."""
         return self.strides or (1,) + (2,) * (len(self.depths) - 1)
 
-    def build(self, num_classes: int, seed: int = 0) -> ResidualNetwork:
+    def build(self, num_classes: int, seed: int = 0, channels: int = 3) -> ResidualNetwork:
         """Build the network and initialise its weights from the seed.
 
         Args:
             num_classes: the number of logits.
             seed: of the initial weights; torch's global generator is left unchanged.
+            channels: of the images: 3 for RGB, 1 for grey.
 
         Returns:
-            A network from (N, 3, H, W) float32 to (N, num_classes) logits.
+            A network from (N, channels, H, W) float32 to (N, num_classes) logits.
 
         Raises:
             ValueError: the network would have more than 2**30 parameters.
         """
         with torch.device("meta"):
-            network = self._assemble(num_classes)
+            network = self._assemble(num_classes, channels)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         if parameters > MAX_PARAMETERS:
             raise ValueError(f"{parameters:,} parameters are more than {MAX_PARAMETERS:,}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "weights"))
-            network = self._assemble(num_classes)
+            network = self._assemble(num_classes, channels)
             self._init_weights(network)
         return network
 
@@ -155,9 +156,10 @@ class Architecture(Config):
             assert isinstance(linear, nn.Linear)
             nn.init.normal_(linear.weight, std=self.head_init_std)
 
-    def _assemble(self, num_classes: int) -> ResidualNetwork:
+    def _assemble(self, num_classes: int, in_channels: int) -> ResidualNetwork:
         layers = LayerFactory(self.activation, self.norm, self.shortcut, self.attention)
-        stem, channels, stages = self.stem.build(layers), self.stem.out_channels, []
+        stem = self.stem.build(layers, in_channels)
+        channels, stages = self.stem.out_channels(in_channels), []
         block_number, num_blocks = 0, sum(self.depths)
         for depth, widths, stride in zip(self.depths, self.widths, self.all_strides, strict=True):
             blocks: list[nn.Module] = []

@@ -10,7 +10,7 @@ class ResidualNetwork(nn.Module):
     """A stem, stages of residual blocks, and a head that ends in a linear layer.
 
     Args:
-        stem: (N, 3, H, W) to (N, C, H, W).
+        stem: (N, channels, H, W) to (N, C, H, W).
         stages: the stages, in order.
         head: pooling and the linear layer, to logits (N, classes).
     """
@@ -58,7 +58,7 @@ class NormalizedNetwork(nn.Module):
     """A network with its normalization in front: what inference, export and publishing use.
 
     Args:
-        normalize: (N, 3, H, W) uint8, or float32 in [0, 255], to the network's input.
+        normalize: (N, channels, H, W) uint8, or float32 in [0, 255], to the network's input.
         network: to logits.
     """
 
@@ -67,6 +67,6 @@ class NormalizedNetwork(nn.Module):
         self.normalize, self.network = normalize, network
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) uint8 to logits (N, classes) float32."""
+        """(N, channels, H, W) uint8 to logits (N, classes) float32."""
         logits: Tensor = self.network(self.normalize(images))
         return logits

@@ -28,14 +28,13 @@ class ConvStem(Config):
     dropout: Probability = 0.0
     """Of whole channels, after the activation."""
 
-    @property
-    def out_channels(self) -> int:
-        """The number of output channels."""
+    def out_channels(self, in_channels: int) -> int:  # noqa: ARG002
+        """The number of output channels for images with this many channels."""
         return self.width
 
-    def build(self, layers: LayerFactory) -> nn.Module:
-        """(N, 3, H, W) to (N, width, H, W)."""
-        modules: list[nn.Module] = [convolution(3, self.width, self.kernel)]
+    def build(self, layers: LayerFactory, in_channels: int) -> nn.Module:
+        """(N, in_channels, H, W) to (N, width, H, W)."""
+        modules: list[nn.Module] = [convolution(in_channels, self.width, self.kernel)]
         if self.norm:
             modules += layers.build_norm_act(self.width)
         if self.dropout != 0:
@@ -60,22 +59,24 @@ class WhiteningStem(Config):
     bias_epochs: int = Field(default=0, ge=0)
     """Epochs in which a bias of the convolution is trained, before it is frozen; 0: no bias."""
 
-    @property
-    def out_channels(self) -> int:
+    def out_channels(self, in_channels: int) -> int:
         """The number of output channels: two for every principal axis."""
-        return 2 * 3 * self.kernel**2
+        return 2 * in_channels * self.kernel**2
 
-    def build(self, layers: LayerFactory) -> nn.Module:
-        """(N, 3, H, W) to (N, out_channels, H - kernel + 1, W - kernel + 1)."""
-        conv = WhiteningConv(self.kernel, self.epsilon, self.bias_epochs)
+    def build(self, layers: LayerFactory, in_channels: int) -> nn.Module:
+        """(N, in_channels, H, W) to (N, out_channels, H - kernel + 1, W - kernel + 1)."""
+        conv = WhiteningConv(in_channels, self.kernel, self.epsilon, self.bias_epochs)
         return nn.Sequential(conv, layers.build_activation())
 
 
 class WhiteningConv(ScheduledModule, nn.Conv2d):
     """The whitening convolution; `init_from_images` computes its filters."""
 
-    def __init__(self, kernel_size: int, epsilon: float, bias_epochs: int = 0) -> None:
-        super().__init__(3, 2 * 3 * kernel_size**2, kernel_size, bias=bias_epochs > 0)
+    def __init__(
+        self, in_channels: int, kernel_size: int, epsilon: float, bias_epochs: int = 0
+    ) -> None:
+        out_channels = 2 * in_channels * kernel_size**2
+        super().__init__(in_channels, out_channels, kernel_size, bias=bias_epochs > 0)
         self.weight.requires_grad_(False)
         self.epsilon, self.bias_epochs = epsilon, bias_epochs
         if self.bias is not None:
@@ -88,12 +89,13 @@ class WhiteningConv(ScheduledModule, nn.Conv2d):
 
     @torch.no_grad()
     def init_from_images(self, images: Tensor) -> None:
-        """Compute the filters that whiten the patches of normalized images (N, 3, H, W)."""
-        side = self.kernel_size[0]
+        """Compute the filters that whiten the patches of normalized images (N, C, H, W)."""
+        side, channels = self.kernel_size[0], self.in_channels
         patches = images.unfold(2, side, 1).unfold(3, side, 1).permute(0, 2, 3, 1, 4, 5)
-        rows = patches.reshape(-1, 3 * side**2).double()
+        rows = patches.reshape(-1, channels * side**2).double()
         variances, axes = torch.linalg.eigh(rows.T @ rows / len(rows))
-        filters = (axes / (variances + self.epsilon).sqrt()).T.reshape(-1, 3, side, side)
+        filters = (axes / (variances + self.epsilon).sqrt()).T
+        filters = filters.reshape(-1, channels, side, side)
         self.weight.copy_(torch.cat([filters, -filters]))
 
 
@@ -104,7 +106,7 @@ def init_whitening(
 
     Args:
         network: the network; without whitening layers nothing is computed.
-        images: (N, 3, H, W) uint8; the first 5000 are used.
+        images: (N, C, H, W) uint8; the first 5000 are used.
         normalize: from uint8 to the network's input.
     """
     layers = [module for module in network.modules() if isinstance(module, WhiteningConv)]

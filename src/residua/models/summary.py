@@ -60,7 +60,7 @@ class Summary:
         return 2 * sum(torch.Size(layer.shape).numel() for layer in self.layers) * 4 / MIB
 
 
-def summarize(network: nn.Module, image_size: int = 32) -> Summary:
+def summarize(network: nn.Module, image_size: int = 32, channels: int = 3) -> Summary:
     """Run one blank image of `image_size` x `image_size` pixels and record every layer."""
     layers: list[LayerSummary] = []
 
@@ -81,7 +81,7 @@ def summarize(network: nn.Module, image_size: int = 32) -> Summary:
     ]
     training = network.training
     with torch.no_grad():
-        network.eval()(torch.zeros(1, 3, image_size, image_size))
+        network.eval()(torch.zeros(1, channels, image_size, image_size))
     network.train(training)
     for hook in hooks:
         hook.remove()
@@ -90,20 +90,22 @@ def summarize(network: nn.Module, image_size: int = 32) -> Summary:
         tuple(layers),
         sum(parameter.numel() for parameter in parameters),
         sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
-        3 * image_size * image_size * 4 / MIB,
+        channels * image_size * image_size * 4 / MIB,
     )
 
 
-def training_flops(network: nn.Module, image_size: int = 32) -> int:
+def training_flops(network: nn.Module, image_size: int = 32, channels: int = 3) -> int:
     """Floating-point operations of one training image: forward and backward pass.
 
     Counts convolutions and matrix products, as torch does: a multiply-add is two operations.
 
     Args:
-        network: from (N, 3, image_size, image_size) to logits; it is moved to the meta device.
+        network: from (N, channels, image_size, image_size) to logits; moved to the meta device.
         image_size: side of the images, in pixels.
+        channels: of the images.
     """
     network = network.to("meta").train()
+    images = torch.empty(2, channels, image_size, image_size, device="meta")
     with FlopCounterMode(display=False) as counter:
-        network(torch.empty(2, 3, image_size, image_size, device="meta")).sum().backward()
+        network(images).sum().backward()
     return int(counter.get_total_flops()) // 2

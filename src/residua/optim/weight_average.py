@@ -52,7 +52,7 @@ class BaseWeightAverage(Config):
         Args:
             network: the network, with the averaged weights.
             forward: the network's forward function, in the recipe's precision.
-            batches: augmented training images, (N, 3, H, W) float32 each; iterated if needed.
+            batches: augmented training images, (N, C, H, W) float32 each; iterated if needed.
             progress: of the training.
         """
 
@@ -142,7 +142,7 @@ def reestimate_bn(
     Args:
         network: the network.
         forward: the network's forward function.
-        batches: (N, 3, H, W) each.
+        batches: (N, C, H, W) each.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     if not norms:

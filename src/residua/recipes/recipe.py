@@ -65,7 +65,7 @@ class Recipe(Config):
     init: InitField = None
     """The trained network whose weights the training starts from; None: random weights."""
     loss: CrossEntropy = CrossEntropy()
-    """The loss."""
+    """The loss, with class weights and label smoothing."""
     optimizer: Optimizer = SGD()
     """The optimiser, with its learning rate."""
     sam: SAM | None = None
@@ -87,6 +87,8 @@ class Recipe(Config):
     into memory at once; gradients are summed. Batch normalization sees each part alone."""
     drop_last: bool = False
     """Whether an epoch's last batch is dropped when it is incomplete."""
+    sampler: Literal["random", "balanced"] = "random"
+    """How an epoch's images are chosen: each once at random, or equally many of each class."""
     seed: int = Field(default=0, ge=0)
     """The seed of weights, order, augmentation and dropout."""
     evaluate_every: PositiveInt = 1

@@ -62,6 +62,11 @@ class RunData:
         environment, result = run.environment, run.result
         return cls(run.path, run.recipe, records, result, environment, run.data, run.init)
 
+    @property
+    def title(self) -> str:
+        """The recipe and the data that it was trained on."""
+        return f"{self.recipe.name} on {self.recipe.data.label}"
+
     @cached_property
     def evaluated(self) -> tuple[EvaluatedEpoch, ...]:
         """The epochs that were evaluated."""

@@ -26,7 +26,7 @@ def training_log_document(contents: Contents) -> doc.Document:
     run = contents.run
     configuration: list[doc.Block] = [doc.Code(train_command(run.recipe)), settings(run.recipe)]
     return doc.Document(
-        title=f"{run.recipe.name} training log",
+        title=f"{run.title}: training log",
         subtitle="",
         intro=[_facts(contents), *notes(run)],
         sections=[

@@ -1,5 +1,7 @@
 """What a report needs of the data, stored in the run so that no reader loads the data set."""
 
+import csv
+import io
 import json
 import warnings
 from collections.abc import Callable
@@ -13,12 +15,14 @@ from torch import Tensor
 
 from residua import files
 from residua.data.dataset import MAX_CLASSES
-from residua.data.split import Split
+from residua.data.split import Split, Splits
 from residua.errors import UserError
 from residua.models import ResidualNetwork
 from residua.runs.records import SelectionSplit
 from residua.runs.run import PREDICTIONS, Run
 
+FILE_LIST = "files.csv"
+"""The files of a data set of files: path, label, split."""
 MAX_SAMPLES = 24
 MAX_MISTAKES = 24
 MAX_BYTES = 2**30
@@ -30,9 +34,9 @@ class Samples:
     """Training images before and after augmentation."""
 
     originals: Tensor
-    """(M, 3, H, W) uint8."""
+    """(M, C, H, W) uint8."""
     augmented: Tensor
-    """(M, 3, H', W') uint8: what the network saw, normalization undone."""
+    """(M, C, H', W') uint8: what the network saw, normalization undone."""
     labels: Tensor
     """(M,) int64."""
     classes: tuple[str, ...]
@@ -58,7 +62,7 @@ class Predictions:
     confidence: Tensor
     """(M,) float32: the probability of the predicted class of each mistake."""
     images: Tensor
-    """(M, 3, H, W) uint8: the images of the mistakes."""
+    """(M, C, H, W) uint8: the images of the mistakes."""
     classes: tuple[str, ...]
     split: SelectionSplit = "test"
 
@@ -97,6 +101,24 @@ class Predictions:
         images = split.images[mistakes.to(split.images.device)].cpu()
         confidence = confidence[mistakes]
         return cls(labels, last, best, mistakes, confidence, images, split.classes, name)
+
+
+def save_file_list(run: Run, splits: Splits) -> None:
+    """Store which file is in which split, as a table that `data.path` takes; none without files."""
+    named = {"train": splits.train, "val": splits.holdout, "test": splits.test}
+    if not splits.train.paths:
+        return
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(("path", "label", "split"))
+    for name, split in named.items():
+        if split is not None:
+            labels = (split.classes[label] for label in split.labels.tolist())
+            writer.writerows(
+                (path, label, name) for path, label in zip(split.paths, labels, strict=True)
+            )
+    content = table.getvalue().encode(errors="surrogateescape")
+    files.write_atomic(run.path / FILE_LIST, content)
 
 
 def save_samples(run: Run, samples: Samples) -> None:
@@ -144,14 +166,14 @@ def load_predictions(run: Run) -> Predictions | None:
 
 
 def load_filters(run: Run) -> dict[int, Tensor]:
-    """The first convolution's filters, (filters, 3, k, k) float16, by the number of epochs done."""
+    """The first convolution's filters, (filters, C, k, k) float16, by the number of epochs done."""
     return _read(run.artifact_dir / "filters.safetensors", _filters_by_epoch) or {}
 
 
 def _filters_by_epoch(classes: tuple[str, ...], **tensors: Tensor) -> dict[int, Tensor]:
     filters = {int(name.removeprefix("epoch-")): value for name, value in tensors.items()}
     for value in filters.values():
-        valid = value.ndim == 4 and value.shape[1] == 3 and value.numel() and not classes
+        valid = value.ndim == 4 and value.shape[1] in (1, 3) and value.numel() and not classes
         if not valid or value.dtype != torch.float16:
             raise ValueError(f"{value.dtype} {tuple(value.shape)} are not filters")
     return dict(sorted(filters.items()))
@@ -159,7 +181,8 @@ def _filters_by_epoch(classes: tuple[str, ...], **tensors: Tensor) -> dict[int, 
 
 def _check_images(images: Tensor, count: int) -> None:
     """Raises ValueError for anything but `count` images that can be shown."""
-    valid = images.ndim == 4 and images.shape[:2] == (count, 3) and min(images.shape[2:]) > 0
+    valid = images.ndim == 4 and len(images) == count and images.shape[1] in (1, 3)
+    valid = valid and min(images.shape[2:]) > 0
     if images.dtype != torch.uint8 or not valid:
         raise ValueError(f"{images.dtype} {tuple(images.shape)} are not {count} images")
 

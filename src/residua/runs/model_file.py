@@ -31,6 +31,7 @@ from residua.runs.records import (
     Metrics,
     Positive,
     SelectionSplit,
+    SplitFingerprint,
     SplitName,
     parse_json,
 )
@@ -63,6 +64,8 @@ class ModelInfo(JsonFile):
     """The split that the best epoch is selected on."""
     is_last: bool = False
     """Whether the training ended with this epoch."""
+    splits: dict[str, SplitFingerprint] = {}
+    """Size and SHA-256 of each split of the training."""
     metrics: dict[SplitName, Metrics]
     """Measured figures by split, with the recipe's test-time augmentation."""
     sha256: str = ""
@@ -218,7 +221,8 @@ def _build(info: ModelInfo) -> NormalizedNetwork:
         UserError: it cannot be built.
     """
     with architecture_errors():
-        network = info.recipe.architecture.build(len(info.classes))
+        channels = len(info.normalization.mean)
+        network = info.recipe.architecture.build(len(info.classes), channels=channels)
     return NormalizedNetwork(Normalize.from_stats(info.normalization), network)
 
 

@@ -25,6 +25,8 @@ Finite = Annotated[float, Field(ge=-1e39, le=1e39)]
 """Any finite float32."""
 NonNegative = Annotated[float, Field(ge=0, le=1e39)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+SMALL_TEST_SET = 100
+"""Images below which a test set's figures come with a caution."""
 SplitName = Literal["train", "holdout", "test"]
 SelectionSplit = Literal["holdout", "test"]
 
@@ -307,6 +309,38 @@ class DataFingerprint(JsonFile):
     classes: tuple[str, ...] = ()
     normalization: ChannelStats | None = None
     splits: dict[str, SplitFingerprint] = {}
+    notes: tuple[str, ...] = ()
+    """What was decided about the data at the start, as sentences."""
+    skipped: tuple[str, ...] = ()
+    """Files that were left out because they cannot be read, and why."""
+
+    @property
+    def has_top5(self) -> bool:
+        """Whether top-5 accuracy says anything: it is 100 % with up to five classes."""
+        return not self.classes or len(self.classes) > 5
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Sentences on what makes the figures uncertain."""
+        images = self.splits["test"].images if "test" in self.splits else None
+        if images is None or images >= SMALL_TEST_SET:
+            return ()
+        if images == 1:
+            return (
+                "The test set has a single image: its accuracy is 0 or 100 % and says nothing.",
+            )
+        return (
+            f"The test set has only {images} images: each of them is worth {100 / images:.1f} "
+            "points of accuracy.",
+        )
+
+    def same_images(self, other: "DataFingerprint") -> bool:
+        """Whether another run has the same classes, normalization, images and labels."""
+        return (self.classes, self.normalization, self.splits) == (
+            other.classes,
+            other.normalization,
+            other.splits,
+        )
 
 
 class CheckpointMetadata(JsonFile):

@@ -27,13 +27,14 @@ def epoch_flops(session: TrainingSession, state: TrainingState) -> int:
         images[size] += min(batch_size, remaining)
         remaining -= batch_size
     passes = 1 if recipe.sam is None else 2
-    classes = len(train.classes)
+    classes, channels = len(train.classes), train.channels
     return passes * sum(
-        seen * _image_flops(recipe.architecture, classes, size) for size, seen in images.items()
+        seen * _image_flops(recipe.architecture, classes, size, channels)
+        for size, seen in images.items()
     )
 
 
 @cache
-def _image_flops(architecture: Architecture, classes: int, size: int) -> int:
+def _image_flops(architecture: Architecture, classes: int, size: int, channels: int) -> int:
     with torch.device("meta"):
-        return training_flops(architecture.build(classes), size)
+        return training_flops(architecture.build(classes, channels=channels), size, channels)

@@ -20,7 +20,7 @@ def compile_network(
     """The network, compiled at its first call; uncompiled, with a warning, where that fails.
 
     Args:
-        network: from (N, 3, H, W) to logits.
+        network: from (N, C, H, W) to logits.
         mode: whether to compile, or in which of torch's modes.
         batch_sizes: the N that are compiled. Compiling costs a minute for each; batches of other
             sizes (the last ones of an epoch and of a split) run uncompiled.

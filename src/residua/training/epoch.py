@@ -136,6 +136,7 @@ def model_info(
         classes=session.splits.train.classes,
         normalization=session.pipeline.normalize.stats,
         image_size=(height, width),
+        splits=session.fingerprint.splits,
         epoch=record.epoch,
         step=record.step,
         metrics=metrics,

@@ -26,6 +26,8 @@ class Started:
     steps_per_epoch: int
     step: int
     """Steps taken already."""
+    notes: tuple[str, ...] = ()
+    """What was decided about the data, as sentences for the user."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from residua.inference.evaluation import EvaluationInterrupted
 from residua.models import set_progress
 from residua.optim import plain_gradients
 from residua.recipes.recipe import Recipe
-from residua.runs.artifacts import save_filters, save_samples
+from residua.runs.artifacts import save_file_list, save_filters, save_samples
 from residua.runs.environment import RunEnvironment, collect_environment, environment_changes
 from residua.runs.records import DataFingerprint
 from residua.runs.run import Run, check_available, checkpoint_step
@@ -94,6 +94,7 @@ def train(recipe: Recipe, path: Path | str, should_stop: StopCondition = never) 
         run.write_json("data.json", session.fingerprint)
         if session.init is not None:
             run.write_json("init.json", session.init)
+        save_file_list(run, session.splits)
         save_samples(run, samples)
         save_filters(run, 0, state.network)
         run.save_checkpoint(state.to_checkpoint(), best=False, keep=recipe.keep_checkpoints)
@@ -122,7 +123,7 @@ def resume(
     with run.locked():
         session = build_session(run.recipe)
         state = build_state(session)
-        if run.data not in (DataFingerprint(), session.fingerprint):
+        if run.data != DataFingerprint() and not run.data.same_images(session.fingerprint):
             raise UserError(f"{path} was started with other images than those that are there now")
         restore_latest(state, run.checkpoints)
         if epochs is not None:
@@ -162,7 +163,8 @@ def _events(
             raise EvaluationInterrupted
 
     images = len(session.splits.train)
-    yield Started(run, recipe, str(session.device), images, steps_per_epoch, state.step)
+    notes = session.splits.notes
+    yield Started(run, recipe, str(session.device), images, steps_per_epoch, state.step, notes)
     timer = Stopwatch(session.device)
     while True:
         epoch, step_in_epoch = divmod(state.step, steps_per_epoch)
@@ -229,7 +231,8 @@ def step(session: TrainingSession, state: TrainingState) -> Tensor:
         chunks = [tensor.chunk(recipe.gradient_accumulation) for tensor in (images, targets)]
         for chunk, chunk_targets in zip(*chunks, strict=True):
             chunk_logits = session.forward_amp(state, chunk)
-            loss = recipe.loss(chunk_logits, chunk_targets) * (len(chunk) / len(images))
+            loss = recipe.loss(chunk_logits, chunk_targets, session.class_weights)
+            loss = loss * (len(chunk) / len(images))
             torch.autograd.backward(state.scaler.scale(loss))
             losses.append(loss.detach())
             logits.append(chunk_logits.detach())

@@ -1,10 +1,12 @@
 """What stays the same while a network trains: recipe, data, sampler, augmentation, device."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from residua.augment import BatchRandom, Pipeline
@@ -17,6 +19,7 @@ from residua.devices import (
     set_deterministic,
     set_tf32,
 )
+from residua.errors import UserError
 from residua.inference.evaluation import (
     AMP_DTYPES,
     EVAL_BATCH_SIZE,
@@ -58,6 +61,8 @@ class TrainingSession:
     world: World = field(default_factory=World)
     init: InitRecord | None = None
     """The trained network that a new training starts from."""
+    class_weights: Tensor | None = None
+    """(K,) float32, on the device: of each class in the loss; None for equal weights."""
 
     @property
     def total_steps(self) -> int:
@@ -95,6 +100,8 @@ class TrainingSession:
         return DataFingerprint(
             classes=self.splits.train.classes,
             normalization=self.pipeline.normalize.stats,
+            notes=self.splits.notes,
+            skipped=self.splits.skipped,
             splits={
                 name: SplitFingerprint(images=len(split), sha256=split.checksum)
                 for name, split in splits.items()
@@ -143,13 +150,15 @@ class TrainingSession:
         generator = torch.Generator(self.device)
         generator.manual_seed(seed)
         height, width = self.splits.train.images.shape[-2:]
-        return BatchRandom(generator, indices, height, width, self.progress(state))
+        return BatchRandom(
+            generator, indices, height, width, self.progress(state), self.splits.train.channels
+        )
 
     def make_batch(self, random: BatchRandom) -> tuple[Tensor, Tensor]:
         """Augmented training images and their targets, as the network and the loss take them.
 
         Returns:
-            images (N, 3, H, W) float32, normalized; targets (N, classes) float32.
+            images (N, C, H, W) float32, normalized; targets (N, classes) float32.
         """
         train, indices = self.splits.train, random.indices
         size = self.image_size_at(random.progress)
@@ -157,7 +166,7 @@ class TrainingSession:
         return images.contiguous(memory_format=self.memory_format), targets
 
     def forward_amp(self, state: TrainingState, images: Tensor) -> Tensor:
-        """Logits (N, classes) float32 of images (N, 3, H, W), in the recipe's precision."""
+        """Logits (N, classes) float32 of images (N, C, H, W), in the recipe's precision."""
         dtype = AMP_DTYPES.get(self.recipe.precision)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             return state.forward(images)
@@ -213,7 +222,7 @@ class TrainingSession:
         return Samples(train.images[indices], augmented, train.labels[indices], train.classes)
 
     def _bn_batches(self, state: TrainingState, check_stop: StopCheck) -> Iterator[Tensor]:
-        """An epoch's whole batches, (N, 3, H, W) each: the same ones at each call."""
+        """An epoch's whole batches, (N, C, H, W) each: the same ones at each call."""
         for step in range(self.sampler.length // self.sampler.batch_size):
             check_stop()
             indices = self.indices(step)
@@ -241,7 +250,7 @@ def build_session(recipe: Recipe, world: World | None = None) -> TrainingSession
     """Load the data, and build everything that stays the same while a network trains.
 
     Raises:
-        UserError: missing data, an unknown device, a batch larger than the training set.
+        UserError: missing data, an unknown device, images that do not fit the recipe.
     """
     world = world or World()
     device = select_device(recipe.device)
@@ -251,19 +260,67 @@ def build_session(recipe: Recipe, world: World | None = None) -> TrainingSession
     set_tf32(recipe.precision == "tf32")
     if device.type == "cpu":
         keep_freed_memory()
+    recipe = recipe.replace(data=recipe.data.resolved())
     splits = recipe.data.load(recipe.seed)
     train = splits.train
+    recipe, notes = fit_batch_size(recipe, len(train))
     sampler = BatchSampler(
-        len(train), recipe.batch_size, recipe.seed, recipe.drop_last, world.rank, world.size
+        len(train),
+        recipe.batch_size,
+        recipe.seed,
+        recipe.drop_last,
+        world.rank,
+        world.size,
+        labels=train.labels if recipe.sampler == "balanced" else None,
     )
-    normalize = Normalize.from_stats(recipe.normalization or channel_stats(train)).to(device)
-    on_device = Splits(
-        train.to(device),
-        splits.holdout and splits.holdout.to(device),
-        splits.test.to(device),
+    stats = recipe.normalization or channel_stats(train)
+    if len(stats.mean) != train.channels:
+        raise UserError(
+            f"normalization has {len(stats.mean)} channels, the images have {train.channels}: "
+            "--normalization null computes it from the training images"
+        )
+    normalize = Normalize.from_stats(stats).to(device)
+    weights = recipe.loss.weights(train.labels, train.classes)
+    on_device = replace(
+        splits,
+        train=train.to(device),
+        holdout=splits.holdout and splits.holdout.to(device),
+        test=splits.test.to(device),
+        notes=(*splits.notes, *notes),
     )
     pipeline = Pipeline(recipe.augmentation, normalize, len(train.classes))
-    return TrainingSession(recipe, on_device, sampler, pipeline, device, world)
+    weights = None if weights is None else weights.to(device)
+    return TrainingSession(
+        recipe, on_device, sampler, pipeline, device, world, class_weights=weights
+    )
+
+
+def fit_batch_size(recipe: Recipe, images: int) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with a batch that fits a small training set, and a sentence that says so.
+
+    A batch of more images than there are is replaced by the largest power of two that gives an
+    epoch at least four steps.
+
+    Raises:
+        UserError: the recipe cannot be used with so small a batch.
+    """
+    if recipe.batch_size <= images:
+        return recipe, ()
+    size = 2 ** int(math.log2(max(2, images // 4)))
+    size = min(size, images)
+    try:
+        parts = min(recipe.gradient_accumulation, size)
+        changed = recipe.replace(batch_size=size, gradient_accumulation=parts)
+    except ValidationError as error:
+        raise UserError(
+            f"{images} training images are too few for this recipe: "
+            f"{error.errors()[0]['msg'].removeprefix('Value error, ')}"
+        ) from None
+    note = (
+        f"batch_size {recipe.batch_size} is larger than the training set of {images} images: "
+        f"{size} is used instead."
+    )
+    return changed, (note,)
 
 
 def build_state(session: TrainingSession, source: TrainedSource | None = None) -> TrainingState:
@@ -304,10 +361,10 @@ def build_network(session: TrainingSession) -> ResidualNetwork:
     recipe, train = session.recipe, session.splits.train
     growing = bounds(recipe.image_size) if recipe.image_size else ()
     with architecture_errors():
-        network = recipe.architecture.build(len(train.classes), recipe.seed)
+        network = recipe.architecture.build(len(train.classes), recipe.seed, train.channels)
         with eval_mode(network):
             for size in {train.images.shape[-1], *map(round, growing)}:
-                network(torch.zeros(1, 3, size, size))
+                network(torch.zeros(1, train.channels, size, size))
     init_whitening(network, train.images, session.pipeline.normalize)
     network.to(memory_format=session.memory_format)  # type: ignore[call-overload]
     return network.to(session.device)

@@ -18,7 +18,7 @@ def activation_maps(
 
     Args:
         network: on the image's device; run in evaluation mode, and left in its own.
-        image: (3, H, W) float32, normalized as in training.
+        image: (C, H, W) float32, normalized as in training.
         layers: `stem`, `stage1`, `stage2` ..., or names of modules such as `stages.0.0.branch`;
             None takes the stem and every stage.
 

@@ -16,7 +16,7 @@ class Explanation:
     """What a network predicts for an image, and why."""
 
     image: Tensor
-    """(3, H, W) uint8."""
+    """(C, H, W) uint8."""
     top: list[tuple[str, float]]
     """The five most probable classes with their probabilities, with the recipe's test-time
     augmentation."""
@@ -40,7 +40,7 @@ def explain_image(
 
     Args:
         classifier: the network.
-        image: (3, H, W) uint8.
+        image: (C, H, W) uint8.
         target: the class to explain; None takes the predicted one.
         layers: whose feature maps to show, as for `activation_maps`.
 

@@ -20,7 +20,7 @@ def overlay_heatmap(image: Tensor, heatmap: Tensor, scale: int = 4) -> Tensor:
     """An image with a heat map over it: dark is 0, bright yellow is 1.
 
     Args:
-        image: (3, H, W) uint8.
+        image: (C, H, W) uint8.
         heatmap: (H, W) float32 in [0, 1], as `grad_cam` returns it.
         scale: pixels of the result for each pixel of the image.
 
@@ -37,8 +37,8 @@ def overlay_attribution(image: Tensor, values: Tensor, scale: int = 4) -> Tensor
     """An image in grey, with what its pixels add to a logit in blue, or take from it in orange.
 
     Args:
-        image: (3, H, W) uint8.
-        values: (3, H, W) float32, as in `Attribution`; summed over the channels.
+        image: (C, H, W) uint8.
+        values: (C, H, W) float32, as in `Attribution`; summed over the channels.
         scale: pixels of the result for each pixel of the image.
 
     Returns:
@@ -59,12 +59,13 @@ def mosaic(images: Tensor, columns: int) -> Tensor:
     """Small images side by side, with transparent gaps of a pixel.
 
     Args:
-        images: (M, 3, H, W) float32 in [0, 1].
+        images: (M, C, H, W) float32 in [0, 1].
         columns: images a row.
 
     Returns:
         (rows, columns, 4) float32 in [0, 1]: RGBA, as pixels.
     """
+    images = images.expand(-1, 3, -1, -1)  # Filters of grey images have one channel.
     cells = F.pad(torch.cat([images, torch.ones_like(images[:, :1])], 1), (0, 1, 0, 1))
     padded = F.pad(cells, (0, 0, 0, 0, 0, 0, 0, -len(cells) % columns))
     rows = padded.reshape(-1, columns, *cells.shape[1:]).permute(0, 3, 1, 4, 2)
@@ -88,7 +89,7 @@ def channel_mosaic(channels: Tensor, limit: int, columns: int = 8) -> Tensor:
 
 
 def _enlarged(image: Tensor, scale: int) -> Tensor:
-    return image.cpu().repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    return image.cpu().expand(3, -1, -1).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
 
 
 def _blend(image: Tensor, colors: Tensor, opacity: Tensor | float) -> Tensor:

@@ -9,7 +9,7 @@ def first_layer_filters(network: ResidualNetwork) -> Tensor:
     """The first convolution's filters, each rescaled from its minimum to its maximum.
 
     Returns:
-        (filters, 3, k, k) float32 in [0, 1]; a constant filter is 0.
+        (filters, C, k, k) float32 in [0, 1]; a constant filter is 0.
     """
     return rescale(network.first_convolution.weight.detach())
 

@@ -18,7 +18,7 @@ def grad_cam(
 
     Args:
         network: on the image's device; run in evaluation mode, and left in its own.
-        image: (3, H, W) float32, normalized as in training.
+        image: (C, H, W) float32, normalized as in training.
         target: the class; None takes the predicted one.
         stage: index of the stage whose output is used; the last one by default.
 

@@ -21,7 +21,7 @@ class Attribution:
     """What each value of an image adds to the logit of a class, compared with a baseline."""
 
     values: Tensor
-    """(3, H, W) float32, in logits."""
+    """(C, H, W) float32, in logits."""
     difference: float
     """The logit of the image minus that of the baseline."""
     steps: int
@@ -57,7 +57,7 @@ def integrated_gradients(
 
     Args:
         network: on the image's device; run in evaluation mode, and left in its own.
-        image: (3, H, W) float32, normalized as in training.
+        image: (C, H, W) float32, normalized as in training.
         target: the class.
         baseline: like `image`; None takes zeros, which is the mean colour of the training set.
         steps: points of the path; None doubles them, from 32 to at most 256, until completeness
@@ -80,7 +80,7 @@ def integrated_gradients(
 def _mean_gradient(
     network: ResidualNetwork, image: Tensor, start: Tensor, target: int, steps: int
 ) -> Tensor:
-    """The gradient of the logit, integrated over the path from start to image: (3, H, W)."""
+    """The gradient of the logit, integrated over the path from start to image: (C, H, W)."""
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     shares = torch.as_tensor((1 + nodes) / 2, dtype=image.dtype, device=image.device)
     factors = torch.as_tensor(weights / 2, dtype=image.dtype, device=image.device)

@@ -42,7 +42,7 @@ def copy_public_run(source: Run, folder: Path, private: PrivateText, checkpoints
     environment = source.environment
     if environment != RunEnvironment():
         target.write_json("environment.json", _public_environment(environment, private))
-    target.write_json("data.json", source.data)
+    target.write_json("data.json", source.data.replace(skipped=()))  # Names of own files.
     target.rewrite_log([_scrubbed(record, private) for record in log])
     if (result := source.result) is not None:
         changes = tuple(private.scrub(text) for text in result.environment_changes)

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from residua.data import folder as image_files
+from residua.data import decoding as image_files
 from residua.errors import UserError
 from residua.models.network import NormalizedNetwork, ResidualNetwork
 from residua.runs.model_file import ModelInfo
 
 CODE = Path(__file__).parent / "transformers_code"
 FILES = ("configuration_residua.py", "modeling_residua.py", "image_processing_residua.py")
-IMAGE_IMPORT = "from residua.data.folder import prepare_image"
+IMAGE_IMPORT = "from residua.data.decoding import prepare_image"
 """In a repository, the code of this function takes its place."""
 Json = Any
 
@@ -47,6 +47,7 @@ def write_transformers_files(folder: Path, network: NormalizedNetwork, info: Mod
         UserError: the network has an operation that the code does not run.
     """
     size = info.image_size[0]
+    how = info.recipe.data.prepare(size)
     config = {
         "model_type": "residua",
         "architectures": ["ResiduaForImageClassification"],
@@ -55,7 +56,7 @@ def write_transformers_files(folder: Path, network: NormalizedNetwork, info: Mod
             "AutoModelForImageClassification": "modeling_residua.ResiduaForImageClassification",
         },
         "dtype": "float32",
-        "num_channels": 3,
+        "num_channels": len(info.normalization.mean),
         "image_size": size,
         "id2label": {str(index): name for index, name in enumerate(info.classes)},
         "label2id": {name: index for index, name in enumerate(info.classes)},
@@ -68,6 +69,8 @@ def write_transformers_files(folder: Path, network: NormalizedNetwork, info: Mod
         "image_processor_type": "ResiduaImageProcessor",
         "auto_map": {"AutoImageProcessor": "image_processing_residua.ResiduaImageProcessor"},
         "size": size,
+        "fit": how.fit,
+        "channels": how.channels,
     }
     _write_json(folder / "config.json", config)
     _write_json(folder / "preprocessor_config.json", preprocessor)
@@ -103,7 +106,7 @@ def network_graph(network: ResidualNetwork, size: int) -> list[Json]:
     Raises:
         UserError: it has an operation that the code does not run.
     """
-    example = torch.zeros(2, 3, size, size)
+    example = torch.zeros(2, network.first_convolution.in_channels, size, size)
     batch = ({0: torch.export.Dim.AUTO},)
     features = Features(network).eval()
     program = torch.export.export(features, (example,), dynamic_shapes=batch, strict=False)
@@ -158,10 +161,15 @@ def _operators() -> set[str]:
 
 def _image_functions() -> str:
     """The code of residua that turns an image into the network's input."""
-    functions = (image_files.prepare_image, image_files._to_rgb)
+    functions = (image_files.prepare_image, image_files._resize, image_files._to_rgb)
     sources = "\n\n".join(inspect.getsource(function) for function in functions)
-    imports = "from numpy.typing import NDArray\nfrom PIL import ImageOps\n"
-    return f"\n\n{imports}\nBACKGROUND = {image_files.BACKGROUND}\n\n\n{sources}"
+    imports = (
+        "from typing import Literal\n\nfrom numpy.typing import NDArray\nfrom PIL import ImageOps\n"
+    )
+    names = ("BACKGROUND", "LARGE_PIXELS", "_ORIENTATION")
+    constants = "".join(f"{name} = {getattr(image_files, name)}\n" for name in names)
+    types = 'Fit = Literal["crop", "pad", "stretch"]\nChannels = Literal[1, 3]\n'
+    return f"\n\n{imports}\n{constants}{types}\n\n{sources}"
 
 
 def _write_json(path: Path, tree: Json) -> None:

@@ -104,7 +104,7 @@ def data_uri(content: bytes, kind: str = "png") -> str:
 
 
 def picture(image: Tensor, alt: str, max_side: int = MAX_SIDE) -> Picture:
-    """(3, H, W) uint8 as a PNG, reduced to sides of at most `max_side` pixels."""
+    """(C, H, W) uint8 as a PNG, reduced to sides of at most `max_side` pixels."""
     return Picture(data_uri(png(_thumbnail(image, max_side))), alt)
 
 
@@ -118,7 +118,7 @@ def contact_sheet(rows: Sequence[Tensor], columns: int = 8) -> bytes:
     """Images side by side as a PNG, enlarged.
 
     Args:
-        rows: (M, 3, H, W) uint8 each; the i-th images of all rows are shown below one another.
+        rows: (M, C, H, W) uint8 each; the i-th images of all rows are shown below one another.
         columns: images a line.
     """
     scale = max(1, MAX_SIDE // max(rows[0].shape[-2:]))
@@ -146,8 +146,9 @@ def png(image: Image.Image) -> bytes:
 
 
 def _thumbnail(image: Tensor, max_side: int = MAX_SIDE) -> Image.Image:
-    """(3, H, W) uint8 as an image with sides of at most `max_side`."""
-    small = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    """(C, H, W) uint8 as an image with sides of at most `max_side`."""
+    rgb = image.expand(3, -1, -1)  # Grey images have one channel.
+    small = Image.fromarray(rgb.permute(1, 2, 0).contiguous().numpy())
     small.thumbnail((max_side, max_side))
     return small
 

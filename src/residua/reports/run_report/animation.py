@@ -41,7 +41,7 @@ def training_animation(run: RunData, filters: Mapping[int, Tensor]) -> Animation
 
     Args:
         run: the run.
-        filters: (filters, 3, k, k) by epoch, as `load_filters` gives them; may be empty.
+        filters: (filters, C, k, k) by epoch, as `load_filters` gives them; may be empty.
 
     Returns:
         A WebP file for light and one for dark pages; None before the second epoch.

@@ -51,9 +51,9 @@ class Contents:
         network, flops = None, None
         if (shown := samples or predictions) is not None:
             images = shown.originals if isinstance(shown, Samples) else shown.images
-            classes, size = len(shown.classes), images.shape[-1]
-            network = structure(data.recipe.architecture, classes, size)
-            flops = training_cost(data, classes, size)
+            classes, channels, size = len(shown.classes), images.shape[1], images.shape[-1]
+            network = structure(data.recipe.architecture, classes, size, channels)
+            flops = training_cost(data, classes, size, channels)
         animation = training_animation(data, load_filters(run)) if data.result else None
         return cls(
             run=data,

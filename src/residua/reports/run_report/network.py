@@ -45,31 +45,33 @@ class Structure:
     summary: Summary
     size: int
     """The side of the images, in pixels."""
+    channels: int = 3
+    """Of the images."""
 
 
-def structure(architecture: Architecture, classes: int, size: int) -> Structure:
+def structure(architecture: Architecture, classes: int, size: int, channels: int = 3) -> Structure:
     """Measure the network for images of `size` x `size` pixels, on the meta device.
 
     Raises:
         UserError: the architecture cannot be built.
     """
     with architecture_errors(), torch.device("meta"), torch.no_grad():
-        network = architecture.build(classes).eval()
-        summary = summarize(network, size)
+        network = architecture.build(classes, channels=channels).eval()
+        summary = summarize(network, size, channels)
         modules = {"stem": network.stem}
         modules |= {f"stages.{index}": stage for index, stage in enumerate(network.stages)}
         modules["head"] = network.head
-        parts, values = [], torch.zeros(1, 3, size, size)
+        parts, values = [], torch.zeros(1, channels, size, size)
         for name, module in modules.items():
             values = module(values)
             rows = [row for row in summary.layers if f"{row.name}.".startswith(f"{name}.")]
             weights = sum(weight.numel() for weight in module.parameters())
             adds = sum(row.multiply_adds for row in rows)
             parts.append(Part(name, tuple(values.shape[1:]), weights, adds))
-    return Structure(tuple(parts), summary, size)
+    return Structure(tuple(parts), summary, size, channels)
 
 
-def training_cost(run: RunData, classes: int, size: int) -> int:
+def training_cost(run: RunData, classes: int, size: int, channels: int = 3) -> int:
     """Floating-point operations of the training so far: the network, forward and backward.
 
     They are in the log; those of older runs are computed here. Counted are convolutions and matrix
@@ -79,6 +81,7 @@ def training_cost(run: RunData, classes: int, size: int) -> int:
         run: the run.
         classes: of the data set.
         size: the side of its images in pixels, for recipes that do not resize them.
+        channels: of its images.
     """
     recipe = run.recipe
     logged = [record.flops for record in run.records if record.flops is not None]
@@ -91,9 +94,10 @@ def training_cost(run: RunData, classes: int, size: int) -> int:
         side = size if recipe.image_size is None else round(value_at(recipe.image_size, progress))
         images[side] += round(record.seconds * record.images_per_second)
     with torch.device("meta"):
-        network = recipe.architecture.build(classes)
+        network = recipe.architecture.build(classes, channels=channels)
     passes = 1 if recipe.sam is None else 2
-    return passes * sum(training_flops(network, side) * seen for side, seen in images.items())
+    flops = {side: training_flops(network, side, channels) for side in images}
+    return passes * sum(flops[side] * seen for side, seen in images.items())
 
 
 def network_section(network: Structure | None) -> doc.Section:
@@ -138,7 +142,10 @@ def model_statistics(network: Structure) -> Table:
         ("Trainable parameters", count(summary.trainable)),
         ("Non-trainable parameters", count(summary.parameters - summary.trainable)),
         ("Model size", f"{summary.parameters_mib:.2f} MB"),
-        ("Input size", f"{summary.input_mib:.2f} MB (3×{network.size}×{network.size})"),
+        (
+            "Input size",
+            f"{summary.input_mib:.2f} MB ({network.channels}×{network.size}×{network.size})",
+        ),
         ("Forward/backward pass", f"{summary.activations_mib:.2f} MB"),
         ("Estimated total size", f"{total:.2f} MB"),
         ("Weighted layers", str(summary.depth)),
@@ -159,7 +166,7 @@ def architecture_lines(architecture: Architecture, network: Structure | None) ->
             return f"{widths} channels"
         return f"{widths[0]} to {widths[-1]} channels"
 
-    size = f"3×{network.size}×{network.size}" if network else "3 channels"
+    size = f"{network.channels}×{network.size}×{network.size}" if network else "3 channels"
     stages = zip(architecture.depths, architecture.widths, architecture.all_strides, strict=True)
     block = fields["block"]["kind"]
     dropout = f"Dropout({setting(fields['dropout'])}) → " if fields["dropout"] else ""

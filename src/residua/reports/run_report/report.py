@@ -36,7 +36,7 @@ def report_document(contents: Contents, published: doc.Section | None) -> doc.Do
     facts += [f"started {started}"] if started else []
     metrics = summary.metrics(run, contents.structure, contents.flops)
     return doc.Document(
-        title=run.recipe.name,
+        title=run.title,
         subtitle=" · ".join(facts),
         intro=[doc.Metrics(metrics), *summary.notes(run)],
         sections=[

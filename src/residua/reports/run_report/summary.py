@@ -79,18 +79,18 @@ def _finished(result: Result, run: RunData) -> list[doc.Metric]:
         if last == best:
             epoch = "the only one evaluated" if once else "the last and the best"
             note = f"epoch {last.epoch}, {epoch}"
-            cards += [
-                doc.Metric(f"{title} accuracy", accuracy_last, note),
-                doc.Metric(top5, top5_last, f"epoch {last.epoch}"),
-            ]
+            cards.append(doc.Metric(f"{title} accuracy", accuracy_last, note))
+            if run.fingerprint.has_top5:
+                cards.append(doc.Metric(top5, top5_last, f"epoch {last.epoch}"))
             continue
         accuracy_best = percent(of_best.accuracy if of_best else None)
         top5_best = f"best epoch {percent(of_best.top5 if of_best else None)}"
         cards += [
             doc.Metric(f"{title} accuracy, last epoch", accuracy_last, f"epoch {last.epoch}"),
             doc.Metric(f"{title} accuracy, best epoch", accuracy_best, selected),
-            doc.Metric(f"{top5}, last epoch", top5_last, top5_best),
         ]
+        if run.fingerprint.has_top5:
+            cards.append(doc.Metric(f"{top5}, last epoch", top5_last, top5_best))
     return cards
 
 
@@ -104,8 +104,9 @@ def _unfinished(run: RunData) -> list[doc.Metric]:
         cards += [
             doc.Metric(f"{split} accuracy, latest", percent(latest.accuracy), when),
             doc.Metric(f"{split} accuracy, best so far", best, f"epoch {run.best.epoch}"),
-            doc.Metric("Top-5, latest", percent(latest.metrics.top5), when),
         ]
+        if run.fingerprint.has_top5:
+            cards.append(doc.Metric("Top-5, latest", percent(latest.metrics.top5), when))
     return cards
 
 
@@ -140,6 +141,13 @@ def notes(run: RunData) -> list[str]:
         texts.append(
             f"The checkpoint of the best epoch, {result.lost_best_epoch}, was damaged; the last "
             "epoch's network is used instead."
+        )
+    texts += run.fingerprint.cautions
+    texts += run.fingerprint.notes
+    if skipped := run.fingerprint.skipped:
+        texts.append(
+            f"{len(skipped):,} files cannot be read and were left out; data.json lists them. The "
+            f"first: {skipped[0]}."
         )
     rollbacks = run.records[-1].rollbacks if run.records else 0
     if rollbacks and recipe.on_divergence.kind == "roll_back":
