@@ -9,7 +9,7 @@ from fake_hub import FakeHub, Fault, local_tree
 
 from residua.errors import UserError
 from residua.inference.classifier import load
-from residua.integrations.hub import client, fetch_model
+from residua.integrations.hub import client, download_model
 from residua.runs.run import Run
 
 pytestmark = pytest.mark.extra("huggingface_hub")
@@ -31,46 +31,48 @@ def commit(hub: FakeHub, index: int) -> str:
 
 
 def test_pinned_revision_is_the_trained_network(published: FakeHub, trained: Run) -> None:
-    folder = fetch_model(f"alice/tiny@{commit(published, 1)}")
+    folder = download_model(f"hub:alice/tiny@{commit(published, 1)}")
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     ours, theirs = load(trained).predict(images), load(folder).predict(images)
     assert torch.equal(ours.probabilities, theirs.probabilities)
+    through_load = load(f"hub:alice/tiny@{commit(published, 1)}")
+    assert torch.equal(through_load.predict(images).probabilities, ours.probabilities)
     files = {line.rpartition("/")[2] for line in published.requests if "/resolve/" in line}
     assert files == {"model.json", "model.safetensors"}
 
 
 def test_latest_revision_is_taken_without_one(published: FakeHub) -> None:
     with pytest.raises(UserError, match=r"model\.json is damaged"):
-        load(fetch_model("alice/tiny"))
+        load(download_model("hub:alice/tiny"))
 
 
 def test_last_epoch_is_fetched_on_request(published: FakeHub, trained: Run) -> None:
-    source = f"alice/tiny@{commit(published, 1)}"
-    folder = fetch_model(source, "last")
+    source = f"hub:alice/tiny@{commit(published, 1)}"
+    folder = download_model(source, "last")
     assert trained.result is not None
     assert load(folder, "last").info.epoch == trained.result.last.epoch
 
 
 def test_offline_afterwards(published: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = f"alice/tiny@{commit(published, 1)}"
-    first, latest = fetch_model(source), fetch_model("alice/tiny")
+    source = f"hub:alice/tiny@{commit(published, 1)}"
+    first, latest = download_model(source), download_model("hub:alice/tiny")
     published.requests.clear()
-    assert fetch_model(source) == first
+    assert download_model(source) == first
     assert not [line for line in published.requests if "resolve" in line]
     for fault in ("close", 500, 401):
         published.faults = [Fault(".", fault)]
-        assert fetch_model("alice/tiny") == latest
+        assert download_model("hub:alice/tiny") == latest
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert fetch_model(source) == first
-    assert fetch_model("alice/tiny") == latest
+    assert download_model(source) == first
+    assert download_model("hub:alice/tiny") == latest
 
 
 def test_interrupted_download_is_continued(
     published: FakeHub, repository: Path, delays: list[float]
 ) -> None:
-    source = f"alice/tiny@{commit(published, 1)}"
+    source = f"hub:alice/tiny@{commit(published, 1)}"
     published.faults = [Fault("GET .*/resolve/.*safetensors", "close", 2)]
-    folder = fetch_model(source)
+    folder = download_model(source)
     expected = local_tree(repository)
     assert (folder / "model.safetensors").read_bytes() == expected["model.safetensors"]
 
@@ -78,13 +80,13 @@ def test_interrupted_download_is_continued(
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("alice/none", "404, there is no such repository"),
-        ("alice/tiny@none", "there is no such revision"),
-        ("alice/empty", "has no model of residua: there is no model.json"),
-        ("alice", "is no model on the Hub: hub:USER/NAME"),
-        ("alice/tiny/x", "is no model on the Hub"),
-        ("../../etc", "is no model on the Hub"),
-        ("alice/tiny@", "is no model on the Hub"),
+        ("hub:alice/none", "404, there is no such repository"),
+        ("hub:alice/tiny@none", "there is no such revision"),
+        ("hub:alice/empty", "has no model of residua: there is no model.json"),
+        ("hub:alice", "is no model on the Hub: hub:USER/NAME"),
+        ("hub:alice/tiny/x", "is no model on the Hub"),
+        ("hub:../../etc", "is no model on the Hub"),
+        ("hub:alice/tiny@", "is no model on the Hub"),
     ],
 )
 def test_mistakes_are_one_line(source: str, said: str, published: FakeHub) -> None:
@@ -92,7 +94,7 @@ def test_mistakes_are_one_line(source: str, said: str, published: FakeHub) -> No
 
     published.repositories["alice/empty"] = Repository()
     with pytest.raises(UserError, match=said) as raised:
-        fetch_model(source)
+        download_model(source)
     assert "\n" not in str(raised.value)
 
 
@@ -103,7 +105,7 @@ def test_hub_without_an_answer_and_without_a_cache(
     monkeypatch.setattr(client, "TIMEOUT", 0.2)
     published.faults = [Fault(".", kind)]
     with pytest.raises(UserError) as raised:
-        fetch_model("alice/tiny")
+        download_model("hub:alice/tiny")
     assert str(raised.value).startswith("alice/tiny: ")
     assert "\n" not in str(raised.value)
 
@@ -112,8 +114,8 @@ def test_private_repository_needs_a_token(
     published: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published.repositories["alice/tiny"].private = True
-    assert fetch_model("alice/tiny")
+    assert download_model("hub:alice/tiny")
     monkeypatch.setenv("HF_TOKEN", "hf_wrongwrongwrongwrong")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", os.devnull + "-none")
     with pytest.raises(UserError, match="hf auth login"):
-        fetch_model("alice/tiny")
+        download_model("hub:alice/tiny")

@@ -6,6 +6,6 @@ library transformers. client.py uploads and downloads, worker.py is the process 
 a training. Only client.py uses huggingface_hub, the extra `hub`.
 """
 
-from residua.integrations.hub.client import fetch_model
+from residua.integrations.hub.client import download_model
 
-__all__ = ["fetch_model"]
+__all__ = ["download_model"]

@@ -14,7 +14,7 @@ from residua.runs.outbox import SendError
 
 TIMEOUT = 60.0
 """Seconds without an answer after which a request fails; huggingface_hub itself waits for ever."""
-MODEL_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+SOURCE = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 MODEL_FILES = {
     "best": ("model.json", "model.safetensors"),
     "last": ("model.json", "model.safetensors", "model-last.json", "model-last.safetensors"),
@@ -106,28 +106,26 @@ def upload_folder(
         return f"{api.endpoint}/{repository}"
 
 
-def fetch_model(name: str, which: str = "best") -> Path:
+def download_model(source: str, which: str = "best") -> Path:
     """The folder with the model of a repository, downloaded once and cached.
 
     Only model.safetensors and model.json are fetched. Without a network the cached files are used.
 
     Args:
-        name: USER/NAME, or USER/NAME@REVISION with a branch, a tag or a commit.
+        source: `hub:USER/NAME`, or `hub:USER/NAME@REVISION` with a branch, a tag or a commit.
         which: `last` also fetches the model of the last epoch, where it is another one.
 
     Raises:
         UserError: no such repository, revision or model, or the Hub cannot be reached.
     """
-    match = MODEL_NAME.fullmatch(name)
+    match = SOURCE.fullmatch(source)
     if match is None:
-        raise UserError(
-            f"hub:{name} is no model on the Hub: hub:USER/NAME, or hub:USER/NAME@COMMIT"
-        )
+        raise UserError(f"{source} is no model on the Hub: hub:USER/NAME, or hub:USER/NAME@COMMIT")
     repository, revision = match["repository"], match["revision"]
     hub = require()
     options = {"revision": revision, "allow_patterns": list(MODEL_FILES[which])}
     try:
-        with _explained(name):
+        with _explained(source.removeprefix("hub:")):
             path = Path(hub.snapshot_download(repository, endpoint=endpoint(), **options))
     except SendError as error:
         if error.permanent:
@@ -138,7 +136,7 @@ def fetch_model(name: str, which: str = "best") -> Path:
         raise UserError(str(error)) from None
     missing = [name for name in MODEL_FILES["best"] if not (path / name).is_file()]
     if missing:
-        raise UserError(f"hub:{name} has no model of residua: there is no {missing[0]}")
+        raise UserError(f"{source} has no model of residua: there is no {missing[0]}")
     return path
 
 
