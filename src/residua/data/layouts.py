@@ -126,6 +126,7 @@ def list_test_files(path: Path, classes: Sequence[str]) -> Listing:
                 raise UserError(f"no folder {path}: expected PATH/CLASS/*.png")
             root, ignored = _split_folders(path).get("test", path), Counter[str]()
             files_of_test = _class_files(root, ignored)
+    check_classes(sorted(set(files_of_test.labels)))
     if unknown := sorted(set(files_of_test.labels) - set(classes)):
         raise UserError(f"{root} has classes that the network does not know: {_first(unknown)}")
     return Listing(root, "a test set", {"test": files_of_test}, True, dict(ignored))
@@ -153,7 +154,7 @@ def _first(names: Sequence[str]) -> str:
 
 def _check_classes(listing: Listing) -> None:
     classes = listing.classes
-    check_classes(classes)
+    check_classes(sorted({*classes, *(each for s in listing.splits.values() for each in s.labels)}))
     for name, listed in listing.splits.items():
         if unknown := sorted(set(listed.labels) - set(classes)):
             raise UserError(
