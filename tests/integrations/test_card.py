@@ -58,7 +58,7 @@ def test_every_figure_in_the_card_is_in_the_run(trained: Run, repository: Path) 
         known.add(str(at.epoch))
     known.add(f"{sum(record.seconds for record in records) / 60:.1f}")
     known |= {str(version) for version in trained.environment.packages.values()}
-    known |= set(re.findall(r"\d+", trained.environment.device))
+    known |= {trained.recipe.precision, *re.findall(r"\d+", trained.environment.device)}
     parameters = re.findall(r"([\d,]+) parameters", text)
     known |= set(parameters)
     for number in re.findall(r"\d[\d,.]*\d|\d", text):
