@@ -15,12 +15,11 @@ from residua.seeding import derive_seed
 class BatchSampler:
     """The infinite sequence of batches of a training: `sampler[step]` gives image indices.
 
-    A batch is a pure function of (seed, step, rank); there is no state to save. Each epoch is a new
-    permutation, the same on every machine.
+    A batch is a pure function of (seed, step), whatever the number of ranks; there is no state to
+    save. Each epoch is a new permutation, the same on every machine.
 
     Raises:
-        UserError: the batch is larger than the training set, or smaller than the number of ranks.
-        ValueError: the rank is not below the number of ranks.
+        UserError: the batch is empty, or larger than the training set.
     """
 
     length: int
@@ -30,9 +29,6 @@ class BatchSampler:
     seed: int
     drop_last: bool = False
     """Whether to skip the last batch of an epoch if it is incomplete."""
-    rank: int = 0
-    size: int = 1
-    """The number of ranks."""
 
     def __post_init__(self) -> None:
         if self.batch_size > self.length:
@@ -40,10 +36,8 @@ class BatchSampler:
                 f"batch of {self.batch_size} is larger than the training set of "
                 f"{self.length} images: use a smaller --batch-size"
             )
-        if self.batch_size < self.size:
-            raise UserError(f"batch of {self.batch_size} is too small for {self.size} processes")
-        if not 0 <= self.rank < self.size:
-            raise ValueError(f"rank {self.rank} of {self.size}")
+        if self.batch_size < 1:
+            raise UserError(f"batch of {self.batch_size} is too small")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -52,18 +46,14 @@ class BatchSampler:
         return self.length // self.batch_size + incomplete
 
     def __getitem__(self, step: int) -> Tensor:
-        """Return the indices of this rank's images of one step, int64 (n,).
-
-        Images are assigned to ranks in turn, so n differs by at most one between ranks. It may be 0
-        if the last batch has fewer images than there are ranks.
-        """
+        """Return the indices of the images of one step, over all ranks, int64 (n,)."""
         if step < 0:
             raise IndexError(f"step {step}")
         epoch, step = divmod(step, self.steps_per_epoch)
         start = step * self.batch_size
         stop = min(start + self.batch_size, self.length)
         order = _permutation(self.length, self.seed, epoch)
-        return order[start + self.rank : stop : self.size].clone()
+        return order[start:stop].clone()
 
 
 @lru_cache(maxsize=2)
