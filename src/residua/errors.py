@@ -1,10 +1,17 @@
-"""The error that is shown to users, and how text that is not UTF-8 is shown."""
+"""The errors that are shown to users, and how text that is not UTF-8 is shown."""
 
 
 class UserError(Exception):
     """A mistake that the user can fix.
 
     The command line prints the message, which is one line, and exits with status 2.
+    """
+
+
+class PeerError(UserError):
+    """Another process of the same training failed, and tells why; or it ended.
+
+    The command line exits with status 1 and prints nothing.
     """
 
 

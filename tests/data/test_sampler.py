@@ -17,32 +17,27 @@ def sampler_args(draw: st.DrawFn) -> dict[str, int]:
         "length": length,
         "batch_size": batch_size,
         "seed": draw(st.integers(0, 2**63)),
-        "size": draw(st.integers(1, min(5, batch_size))),
     }
 
 
-def all_ranks(args: dict[str, int], drop_last: bool) -> list[BatchSampler]:
-    return [BatchSampler(**args, drop_last=drop_last, rank=rank) for rank in range(args["size"])]
-
-
 @given(args=sampler_args(), epoch=st.integers(0, 1000))
-def test_ranks_cover_each_image_once_per_epoch(args: dict[str, int], epoch: int) -> None:
+def test_batches_cover_each_image_once_per_epoch(args: dict[str, int], epoch: int) -> None:
     indices: list[int] = []
-    for sampler in all_ranks(args, drop_last=False):
-        start = epoch * sampler.steps_per_epoch
-        for step in range(start, start + sampler.steps_per_epoch):
-            indices += sampler[step].tolist()
+    sampler = BatchSampler(**args)
+    start = epoch * sampler.steps_per_epoch
+    for step in range(start, start + sampler.steps_per_epoch):
+        indices += sampler[step].tolist()
     assert sorted(indices) == list(range(args["length"]))
 
 
 @given(args=sampler_args(), epoch=st.integers(0, 1000))
 def test_drop_last_gives_full_batches_of_distinct_images(args: dict[str, int], epoch: int) -> None:
-    samplers = all_ranks(args, drop_last=True)
-    steps = samplers[0].steps_per_epoch
+    sampler = BatchSampler(**args, drop_last=True)
+    steps = sampler.steps_per_epoch
     assert steps == args["length"] // args["batch_size"]
     indices: list[int] = []
     for step in range(epoch * steps, (epoch + 1) * steps):
-        batch = [index for sampler in samplers for index in sampler[step].tolist()]
+        batch = sampler[step].tolist()
         assert len(batch) == args["batch_size"]
         indices += batch
     assert len(set(indices)) == len(indices) == steps * args["batch_size"]
@@ -60,13 +55,6 @@ def test_batch_does_not_depend_on_earlier_calls(args: dict[str, int], steps: lis
         batch = BatchSampler(**args)[step]
         assert batch.dtype == torch.int64
         assert torch.equal(batch, batches[step])
-
-
-@given(args=sampler_args(), step=st.integers(0, 10_000))
-def test_images_are_assigned_to_ranks_in_turn(args: dict[str, int], step: int) -> None:
-    batch = BatchSampler(**{**args, "size": 1})[step]
-    for sampler in all_ranks(args, drop_last=False):
-        assert torch.equal(sampler[step], batch[sampler.rank :: sampler.size])
 
 
 def test_epochs_and_seeds_differ() -> None:
@@ -96,21 +84,10 @@ def test_batch_larger_than_the_data_set_is_rejected() -> None:
         BatchSampler(100, 512, seed=0)
 
 
-def test_batch_smaller_than_the_number_of_ranks_is_rejected() -> None:
-    with pytest.raises(UserError, match="too small for 4 processes"):
-        BatchSampler(100, 3, seed=0, size=4)
-
-
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_empty_batch_is_rejected(batch_size: int) -> None:
     with pytest.raises(UserError, match="too small"):
         BatchSampler(100, batch_size, seed=0)
-
-
-@pytest.mark.parametrize("rank", [-1, 2])
-def test_rank_out_of_range_is_rejected(rank: int) -> None:
-    with pytest.raises(ValueError, match="of 2"):
-        BatchSampler(100, 10, seed=0, rank=rank, size=2)
 
 
 def test_negative_step_is_an_index_error() -> None:

@@ -17,7 +17,6 @@ from residua.recipes.recipe import Recipe
 from residua.runs.checkpoint import Checkpoint
 from residua.runs.run import Run
 from residua.schedules import TrainingProgress
-from residua.training.distributed import World
 from residua.training.events import (
     EpochFinished,
     Finished,
@@ -223,7 +222,7 @@ def test_skipped_steps_do_not_count_in_the_mean_gradient(tiny: Tiny) -> None:
     for first in (3.0, float("inf"), float("nan")):
         state.add_step(one, one, 10, torch.tensor([first, 4.0, 0.0, 0.0]))
     norms = {"stem": 3, "stage1": 4, "stage2": 0, "head": 0}
-    assert state.metrics.read(World()) == EpochTotals(30, 3, 30, 5, 1, norms)
+    assert state.metrics.read() == EpochTotals(30, 3, 30, 5, 1, norms)
     assert state.skipped_steps == 2
 
 

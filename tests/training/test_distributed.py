@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from residua.training.distributed import World
+from residua.distributed import World
 
 
 def test_a_single_process_keeps_its_values() -> None:

@@ -22,7 +22,7 @@ class MixParams(NamedTuple):
     """The parameters of mixing for each image."""
 
     partner: Tensor
-    """(N,) int64: the index of the other image in the batch."""
+    """(N,) int64: the index of the other image in the batch, which may have more than N images."""
     lam: Tensor
     """(N,) float32: the weight of the image's own target."""
     rectangles: Rectangles | None
@@ -43,7 +43,11 @@ class Mixing(Operation):
 
     @abstractmethod
     def apply(self, images: Tensor, targets: Tensor, params: MixParams) -> tuple[Tensor, Tensor]:
-        """Mix images (N, C, H, W) and targets (N, K) whose rows sum to 1."""
+        """Mix the first N of the images (M, C, H, W) with their partners, and their targets (M, K).
+
+        Returns:
+            images (N, C, H, W) and targets (N, K) whose rows sum to 1.
+        """
 
     def _sample_lam(self, random: BatchRandom) -> Tensor:
         return torch.where(random.bernoulli(self.p), random.beta(random.value(self.alpha)), 1.0)
@@ -61,7 +65,7 @@ class MixUp(Mixing):
     def apply(self, images: Tensor, targets: Tensor, params: MixParams) -> tuple[Tensor, Tensor]:
         """Mix images and targets linearly."""
         lam = params.lam[:, None, None, None]
-        mixed = images[params.partner].mul_(1 - lam).addcmul_(images, lam)
+        mixed = images[params.partner].mul_(1 - lam).addcmul_(images[: len(lam)], lam)
         return mixed, _mix_targets(targets, params)
 
 
@@ -92,9 +96,10 @@ class CutMix(Mixing):
         """Paste the rectangles and mix the targets by area."""
         assert params.rectangles is not None
         mask = params.rectangles.mask(*images.shape[-2:])
-        return torch.where(mask, images[params.partner], images), _mix_targets(targets, params)
+        mixed = torch.where(mask, images[params.partner], images[: len(mask)])
+        return mixed, _mix_targets(targets, params)
 
 
 def _mix_targets(targets: Tensor, params: MixParams) -> Tensor:
     lam = params.lam[:, None]
-    return targets * lam + targets[params.partner] * (1 - lam)
+    return targets[: len(lam)] * lam + targets[params.partner] * (1 - lam)

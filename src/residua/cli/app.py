@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import App, CoercionError, CycloptsError, Parameter, Token
 
 from residua.cli.output import discard_output, printable, replace_unencodable
-from residua.errors import UserError
+from residua.errors import PeerError, UserError
 
 
 def _version() -> str:
@@ -45,7 +45,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run a command.
 
     Exits with status 2 and one line on stderr where the user has to change something, with 130
-    when interrupted.
+    when interrupted, and with 1 where another process of the same training failed.
 
     Args:
         words: the command and its arguments; left out: those of this process.
@@ -77,6 +77,8 @@ def _run(words: Sequence[str] | None) -> None:
         sys.stdout.flush()
     except CycloptsError as error:
         _fail(str(error))
+    except PeerError:
+        sys.exit(1)  # The process that failed says why; torchrun names one that was killed.
     except UserError as error:
         _fail(str(error))
     except BrokenPipeError:

@@ -1,10 +1,13 @@
 """`residua train` and `residua resume`."""
 
 import math
+import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -17,6 +20,7 @@ from residua.cli.output import printable
 from residua.errors import UserError
 
 if TYPE_CHECKING:
+    from residua.distributed import World
     from residua.recipes.recipe import Recipe
     from residua.schedules import TrainingProgress
     from residua.training.events import Event, Observer
@@ -55,8 +59,14 @@ def train(
 
         residua train pocket --init runs/other --data.kind folder --data.path pictures
 
+        torchrun --nproc-per-node 4 -m residua train resnet44 --dir runs/mine
+
     report/report.html in the run's directory can be opened during the training: it is updated
     after epochs, and the open page reloads itself.
+
+    torchrun starts several processes, which share each batch: on CPUs, on the GPUs of a machine, or
+    on several machines. There, and in a job that Slurm starts again, the command continues the
+    training that --dir holds already.
 
     Parameters
     ----------
@@ -71,30 +81,32 @@ def train(
         A budget of time instead of --epochs: measure the speed here, and train as many epochs as
         fit, evaluations included. Schedules are stretched to them, and the run keeps the number.
     """
-    from datetime import datetime
-
+    from residua.distributed import joined_world
     from residua.recipes.loading import parse_overrides, resolve
     from residua.runs.run import check_available
     from residua.training import loop
 
-    resolved = resolve(recipe, overrides)
-    if minutes is not None:
-        if any(path == "epochs" for path, _ in parse_overrides(overrides)):
-            raise UserError("--minutes chooses the number of epochs: leave out --epochs")
-        if directory is not None:
-            check_available(directory)
-        resolved = _fitted(resolved, minutes)
-    now = datetime.now().strftime("%Y%m%d-%H%M%S")
+    with joined_world() as world:
+        resolved = loop.shared_recipe(world, lambda: resolve(recipe, overrides))
+        if minutes is not None:
+            if world.size > 1:
+                raise UserError("--minutes measures one process: give --epochs to several")
+            if any(path == "epochs" for path, _ in parse_overrides(overrides)):
+                raise UserError("--minutes chooses the number of epochs: leave out --epochs")
+            if directory is not None:
+                check_available(directory)
+            resolved = _fitted(resolved, minutes)
 
-    def run(path: Path) -> None:
-        start = partial(loop.train, resolved, path)
-        _run(start, path, resolved, until_epoch)
+        def run(path: Path) -> None:
+            _run(world, partial(loop.train, resolved, path), path, resolved, until_epoch)
 
-    if directory is not None:
-        run(directory)
-        return
-    with _new_directory(Path("runs"), f"{resolved.name}-{now}") as path:
-        run(path)
+        if directory is None:
+            with _shared_directory(world, Path("runs"), resolved.name) as path:
+                run(path)
+        elif world.from_writer(lambda: _existing(directory, resolved)):
+            _resume(world, directory, until_epoch)
+        else:
+            run(directory)
 
 
 def _fitted(recipe: "Recipe", minutes: float) -> "Recipe":
@@ -105,6 +117,49 @@ def _fitted(recipe: "Recipe", minutes: float) -> "Recipe":
     plan = fit_to_time(recipe, 60 * minutes)
     show_plan(plan, recipe.epochs)
     return plan.recipe
+
+
+def _existing(path: Path, recipe: "Recipe") -> str:
+    """What a command that is started again continues: the run of this recipe, or nothing ("").
+
+    torchrun starts all processes again when one of them failed, or when a machine joined; Slurm
+    starts a job again that was requeued.
+
+    Raises:
+        UserError: the run there is of another recipe.
+    """
+    from residua.runs.run import Run
+
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+    again = "TORCHELASTIC_RUN_ID" in os.environ or restarts != "0"
+    if not again or not (path / "recipe.json").exists():
+        return ""
+    before = Run.open(path).recipe
+    # A run keeps what was chosen at its start, and how it was extended.
+    chosen = {"precision"} if recipe.precision == "auto" else set[str]()
+    chosen |= {"init", "normalization"} if recipe.init else set()
+    chosen |= {"epochs", "extensions"} if before.extensions else set()
+    fields = recipe.__class__.model_fields.keys() - chosen
+    if any(getattr(before, name) != getattr(recipe, name) for name in fields):
+        raise UserError(f"{path} is a run of another recipe: `residua resume`, or another --dir")
+    return str(path)
+
+
+@contextmanager
+def _shared_directory(world: "World", parent: Path, name: str) -> Iterator[Path]:
+    """The path of a new directory of the writer, which is removed again if it stays empty.
+
+    Raises:
+        UserError: torchrun will start the command again, which needs a directory to continue.
+    """
+    if os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        raise UserError("--max-restarts needs --dir: a restarted training continues what is there")
+    if not world.is_writer:
+        yield Path(world.from_writer(str))
+        return
+    now = datetime.now().strftime("%Y%m%d-%H%M%S")
+    with _new_directory(parent, f"{name}-{now}") as path:
+        yield Path(world.from_writer(lambda: str(path)))
 
 
 @contextmanager
@@ -134,6 +189,9 @@ def resume(
 ) -> None:
     """Continue a stopped or killed training exactly where it was saved.
 
+    With the same number of processes (torchrun) the outcome is that of a training that was never
+    stopped; with another number, batches and augmentation are the same, but not the last bits.
+
     Parameters
     ----------
     run
@@ -145,21 +203,32 @@ def resume(
         schedules are those of a training of this length; what that does to the learning rate is
         printed.
     """
+    from residua.distributed import joined_world
+
+    with joined_world() as world:
+        _resume(world, run, until_epoch, epochs)
+
+
+def _resume(world: "World", run: Path, until_epoch: int | None, epochs: int | None = None) -> None:
+    """Continue a run, unless it is finished and not to be extended."""
     from residua.integrations.observers import send_pending
     from residua.runs.run import Run
     from residua.training import loop
 
-    opened = Run.open(run)
-    if epochs is None and opened.result is not None:
-        send_pending(opened, _say)
+    recipe = loop.shared_recipe(world, lambda: Run.open(run).recipe)
+    if world.size > 1 and epochs == recipe.epochs and recipe.extensions:
+        epochs = None  # torchrun started the command again, which had extended the run.
+    finished = world.from_writer(lambda: "finished" if Run.open(run).result else "")
+    if epochs is not None or not finished:
+        start = partial(loop.resume, run, epochs=epochs)
+        _run(world, start, run, recipe, until_epoch)
+    elif world.is_writer:
+        send_pending(Run.open(run), _say)
         quoted = printable(shlex.quote(str(run)))
         print(
             f"{printable(str(run))} is finished. `residua report {quoted}` writes its report "
             f"again; `residua resume {quoted} --epochs N` extends it."
         )
-        return
-    start = partial(loop.resume, run, epochs=epochs)
-    _run(start, run, opened.recipe, until_epoch)
 
 
 def _say(line: str) -> None:
@@ -171,6 +240,28 @@ def _say(line: str) -> None:
 
 
 def _run(
+    world: "World",
+    start: Callable[["StopCondition"], Iterator["Event"]],
+    path: Path,
+    recipe: "Recipe",
+    until_epoch: int | None,
+) -> None:
+    """Run a training to its end; one process shows it."""
+    if world.is_writer:
+        _show(start, path, recipe, until_epoch)
+        return
+    from residua.cli.console import stop_requests
+
+    warnings.simplefilter("ignore")  # The writer warns.
+    last_epoch = math.inf if until_epoch is None else until_epoch
+    with stop_requests() as signals:
+        for _ in start(lambda progress: bool(signals) or progress.epoch >= last_epoch):
+            pass
+    if signals and signals[0] == "SIGINT":
+        sys.exit(130)
+
+
+def _show(
     start: Callable[["StopCondition"], Iterator["Event"]],
     path: Path,
     recipe: "Recipe",

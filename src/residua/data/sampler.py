@@ -16,14 +16,13 @@ from residua.seeding import derive_seed
 class BatchSampler:
     """The infinite sequence of batches of a training: `sampler[step]` gives image indices.
 
-    A batch is a pure function of (seed, step, rank); there is no state to save. Each epoch is a new
-    permutation, the same on every machine. With `labels`, an epoch is balanced instead: it has as
-    many images, but equally many of each class, to within one. Images of small classes then occur
-    several times in an epoch; those of large classes take turns.
+    A batch is a pure function of (seed, step), whatever the number of ranks; there is no state to
+    save. Each epoch is a new permutation, the same on every machine. With `labels`, an epoch is
+    balanced instead: it has as many images, but equally many of each class, to within one. Images
+    of small classes then occur several times in an epoch; those of large classes take turns.
 
     Raises:
-        UserError: the batch is larger than the training set, or smaller than the number of ranks.
-        ValueError: the rank is not below the number of ranks.
+        UserError: the batch is empty, or larger than the training set.
     """
 
     length: int
@@ -33,9 +32,6 @@ class BatchSampler:
     seed: int
     drop_last: bool = False
     """Whether to skip the last batch of an epoch if it is incomplete."""
-    rank: int = 0
-    size: int = 1
-    """The number of ranks."""
     labels: Tensor | None = field(default=None, compare=False)
     """int64 (length,), on the CPU: the class of each image, for balanced epochs."""
 
@@ -45,10 +41,8 @@ class BatchSampler:
                 f"batch of {self.batch_size} is larger than the training set of "
                 f"{self.length} images: use a smaller --batch-size"
             )
-        if self.batch_size < self.size:
-            raise UserError(f"batch of {self.batch_size} is too small for {self.size} processes")
-        if not 0 <= self.rank < self.size:
-            raise ValueError(f"rank {self.rank} of {self.size}")
+        if self.batch_size < 1:
+            raise UserError(f"batch of {self.batch_size} is too small")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -57,11 +51,7 @@ class BatchSampler:
         return self.length // self.batch_size + incomplete
 
     def __getitem__(self, step: int) -> Tensor:
-        """Return the indices of this rank's images of one step, int64 (n,).
-
-        Images are assigned to ranks in turn, so n differs by at most one between ranks. It may be 0
-        if the last batch has fewer images than there are ranks.
-        """
+        """Return the indices of the images of one step, over all ranks, int64 (n,)."""
         if step < 0:
             raise IndexError(f"step {step}")
         epoch, step = divmod(step, self.steps_per_epoch)
@@ -71,7 +61,7 @@ class BatchSampler:
             order = _permutation(self.length, self.seed, epoch)
         else:
             order = _balanced_order(self.labels, self.seed, epoch)
-        return order[start + self.rank : stop : self.size].clone()
+        return order[start:stop].clone()
 
 
 @lru_cache(maxsize=2)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from residua.augment.tta import TTA, tta_views
 from residua.data import Split
 from residua.devices import is_out_of_memory, tf32
+from residua.distributed import World
 from residua.runs.evaluations import Outputs
 from residua.runs.records import Metrics
 
@@ -157,8 +158,11 @@ def evaluate_split(
     tta: TTA = "none",
     memory_format: torch.memory_format = torch.contiguous_format,
     check_stop: StopCheck = never_stop,
+    world: World | None = None,
 ) -> Evaluation:
     """Classify every image of a split that is on the network's device.
+
+    Ranks take batches in turn. The batches, and so all figures, are those of a single process.
 
     Args:
         forward: (N, C, H, W) float32 to logits (N, K), in evaluation mode.
@@ -168,28 +172,36 @@ def evaluate_split(
         tta: the test-time augmentation; logits are averaged.
         memory_format: of the images.
         check_stop: called before each batch.
+        world: the ranks that share the images; all of them get the figures. Left out: this process.
 
     Raises:
         EvaluationInterrupted: by `check_stop`.
     """
-    losses, predicted, confidence, top5 = [], [], [], []
+    world, count = world or World(), len(split)
+    # Filled by the rank that computes a batch, and 0 on the others: their sums are the values.
+    losses = split.images.new_zeros(-(-count // EVAL_BATCH_SIZE), dtype=torch.float32)
+    predicted = torch.zeros_like(split.labels)
+    confidence = split.images.new_zeros(count, dtype=torch.float32)
+    top5 = torch.zeros_like(split.labels[0])
 
     def classify(images: Tensor) -> Tensor:
         return batch_logits(forward, images, normalize, precision, tta, memory_format)
 
-    for labels, logits in _in_batches(classify, split, check_stop):
-        losses.append(F.cross_entropy(logits, labels, reduction="sum"))
+    for part, logits in _in_batches(classify, split, check_stop, world):
+        labels = split.labels[part]
+        losses[part.start // EVAL_BATCH_SIZE] += F.cross_entropy(logits, labels, reduction="sum")
         best = logits.softmax(1).topk(min(5, logits.shape[1]))
-        predicted.append(best.indices[:, 0])
-        confidence.append(best.values[:, 0])
-        top5.append((best.indices == labels[:, None]).any(1).sum())
-    classes = torch.cat(predicted)
+        predicted[part] = best.indices[:, 0]
+        confidence[part] = best.values[:, 0]
+        top5 += (best.indices == labels[:, None]).any(1).sum()
+    for values in (losses, predicted, confidence, top5):
+        world.all_reduce(values)
     return Evaluation(
-        loss=float(torch.stack(losses).double().sum()) / len(split),
-        accuracy=100 * int((classes == split.labels).sum()) / len(split),
-        top5=100 * int(torch.stack(top5).sum()) / len(split),
-        predicted=classes.cpu(),
-        confidence=torch.cat(confidence).cpu(),
+        loss=float(losses.double().sum()) / count,
+        accuracy=100 * int((predicted == split.labels).sum()) / count,
+        top5=100 * int(top5) / count,
+        predicted=predicted.cpu(),
+        confidence=confidence.cpu(),
     )
 
 
@@ -215,7 +227,7 @@ def collect_outputs(
         logits = logits[:, : len(images)]
         return logits[0] / weights[0], logits.sum(0)
 
-    for _, (alone, mean) in _in_batches(classify, split, never_stop):
+    for _, (alone, mean) in _in_batches(classify, split, never_stop, World()):
         single.append(alone)
         averaged.append(mean)
     return Outputs(
@@ -226,19 +238,25 @@ def collect_outputs(
 
 
 def _in_batches(
-    classify: Callable[[Tensor], Result], split: Split, check_stop: StopCheck
-) -> Iterator[tuple[Tensor, Result]]:
-    """The labels of each batch, and what `classify` gives for its images (N, 3, H, W) uint8."""
-    start, batch_size = 0, EVAL_BATCH_SIZE
-    while start < len(split):
+    classify: Callable[[Tensor], Result], split: Split, check_stop: StopCheck, world: World
+) -> Iterator[tuple[slice, Result]]:
+    """Where each batch is, and what `classify` gives for its images (N, 3, H, W) uint8.
+
+    Ranks take batches in turn, and check together whether to stop.
+    """
+    batch_size = EVAL_BATCH_SIZE
+    for first in range(0, len(split), EVAL_BATCH_SIZE * world.size):
         check_stop()
-        labels = split.labels[start : start + batch_size]
-        try:
-            result = classify(split.images[start : start + batch_size])
-        except RuntimeError as error:
-            if batch_size == 1 or not is_out_of_memory(error):
-                raise
-            batch_size //= 2
-            continue
-        start += batch_size
-        yield labels, result
+        start = first + world.rank * EVAL_BATCH_SIZE
+        stop = min(start + EVAL_BATCH_SIZE, len(split))
+        while start < stop:
+            part = slice(start, min(start + batch_size, stop))
+            try:
+                result = classify(split.images[part])
+            except RuntimeError as error:
+                if batch_size == 1 or not is_out_of_memory(error):
+                    raise
+                batch_size //= 2
+                continue
+            start = part.stop
+            yield part, result

@@ -21,10 +21,12 @@ from residua.models.layers import (
     StochasticDepth,
     ZeroPadding,
     set_progress,
+    set_share,
 )
 from residua.models.network import ResidualNetwork
 from residua.models.stems import WHITENING_IMAGES, ConvStem, WhiteningStem, init_whitening
 from residua.models.summary import LayerSummary, Summary, summarize, training_flops
+from residua.models.sync_batch_norm import SyncBatchNorm2d
 
 __all__ = [
     "CBAM",
@@ -49,12 +51,14 @@ __all__ = [
     "SqueezeExcitation",
     "StochasticDepth",
     "Summary",
+    "SyncBatchNorm2d",
     "WhiteningStem",
     "ZeroPadding",
     "architecture_errors",
     "init_whitening",
     "pyramid_net",
     "set_progress",
+    "set_share",
     "summarize",
     "training_flops",
     "wide_resnet",

@@ -9,6 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from residua.config import Config
+from residua.distributed import Share
+from residua.models.sync_batch_norm import SyncBatchNorm2d
 from residua.schedules import Probability, Scheduled, TrainingProgress, value_at
 
 Activation = Literal["relu", "silu", "gelu"]
@@ -38,6 +40,7 @@ class ScheduledDropout(ScheduledModule):
         self.scheduled = not isinstance(rate, int | float)
         self.p_tensor: Tensor
         self.register_buffer("p_tensor", torch.zeros(()), persistent=False)
+        self.share: Share | None = None
         self.set_progress(TrainingProgress(0, 1, 1))
 
     def set_progress(self, progress: TrainingProgress) -> None:
@@ -48,9 +51,20 @@ class ScheduledDropout(ScheduledModule):
             self.p_tensor.fill_(p)
 
     def dropout(self, values: Tensor) -> Tensor:
-        """In training, zero each value with probability p and divide the others by 1 - p."""
+        """In training, zero each value with probability p and divide the others by 1 - p.
+
+        Where several ranks share a batch, the random numbers are those of the whole batch.
+        """
         if not self.training:
             return values  # Reading the rate here would compile the network for each of its values.
+        if self.share is None:
+            return self._dropout(values)
+        channels_last = values.ndim == 4 and values.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        ones = values.new_ones(self.share.count, *values.shape[1:]).contiguous(memory_format=layout)
+        return values * self._dropout(ones)[self.share.start : self.share.stop]
+
+    def _dropout(self, values: Tensor) -> Tensor:
         if not (self.scheduled and torch.compiler.is_compiling()):
             return F.dropout(values, self.p)
         # A new value of a float recompiles the code; a new value of a tensor does not.
@@ -153,6 +167,13 @@ def set_progress(network: nn.Module, progress: TrainingProgress) -> None:
             module.set_progress(progress)
 
 
+def set_share(network: nn.Module, share: Share | None) -> None:
+    """Tell dropout and stochastic depth which images of a batch this rank computes."""
+    for module in network.modules():
+        if isinstance(module, ScheduledDropout):
+            module.share = share
+
+
 class BatchNorm(Config):
     """Batch normalization (Ioffe and Szegedy, arXiv:1502.03167)."""
 
@@ -161,10 +182,13 @@ class BatchNorm(Config):
     """The weight of a new batch in the running statistics."""
     scale: bool = True
     """Whether to learn a scale besides the shift."""
+    sync: bool = False
+    """Whether the statistics are those of all ranks' images; else each rank uses its own."""
 
     def build(self, channels: int) -> nn.Module:
         """(N, channels, H, W) to the same shape."""
-        norm = nn.BatchNorm2d(channels, momentum=self.momentum)
+        norm_type = SyncBatchNorm2d if self.sync else nn.BatchNorm2d
+        norm: nn.BatchNorm2d = norm_type(channels, momentum=self.momentum)
         norm.weight.requires_grad_(self.scale)
         return norm
 

@@ -40,12 +40,17 @@ class BaseWeightAverage(Config):
         for name in current.keys() - set(floating):
             average[name].copy_(current[name])
 
+    def reestimates_bn(self, progress: TrainingProgress) -> bool:  # noqa: ARG002
+        """Whether `update_bn` re-estimates batch norm at this progress."""
+        return False
+
     def update_bn(
         self,
         network: nn.Module,
         forward: Callable[[Tensor], Tensor],
         batches: Iterable[Tensor],
         progress: TrainingProgress,
+        batch_size: int | None = None,
     ) -> None:
         """Prepare the batch-norm statistics of the averaged network for evaluation.
 
@@ -54,6 +59,7 @@ class BaseWeightAverage(Config):
             forward: the network's forward function, in the recipe's precision.
             batches: augmented training images, (N, C, H, W) float32 each; iterated if needed.
             progress: of the training.
+            batch_size: images of each batch over all ranks; left out: those of its tensor.
         """
 
 
@@ -116,16 +122,21 @@ class SWA(BaseWeightAverage):
         epoch, into = divmod(progress.step + 1, progress.steps_per_epoch)
         return 0.0 if into else 1 / max(1, epoch - self.start_epoch + 1)
 
+    def reestimates_bn(self, progress: TrainingProgress) -> bool:
+        """Once the average contains more than one epoch."""
+        return progress.epoch > self.start_epoch
+
     def update_bn(
         self,
         network: nn.Module,
         forward: Callable[[Tensor], Tensor],
         batches: Iterable[Tensor],
         progress: TrainingProgress,
+        batch_size: int | None = None,
     ) -> None:
         """Re-estimate batch norm if the average contains more than one epoch."""
-        if progress.epoch > self.start_epoch:
-            reestimate_bn(network, forward, _take_images(batches, self.bn_images))
+        if self.reestimates_bn(progress):
+            reestimate_bn(network, forward, _take_images(batches, self.bn_images, batch_size))
 
 
 WeightAverage = Annotated[EMA | Lookahead | SWA, Field(discriminator="kind")]
@@ -163,13 +174,14 @@ def reestimate_bn(
         network.train(training)
 
 
-def _take_images(batches: Iterable[Tensor], count: int) -> Iterator[Tensor]:
+def _take_images(batches: Iterable[Tensor], count: int, batch_size: int | None) -> Iterator[Tensor]:
     """Whole batches of at most `count` images together, but at least one batch."""
     taken = 0
     for batch in batches:
-        if taken and taken + len(batch) > count:
+        size = batch_size or len(batch)
+        if taken and taken + size > count:
             return
-        taken += len(batch)
+        taken += size
         yield batch
 
 

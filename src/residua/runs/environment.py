@@ -13,8 +13,9 @@ import torch
 
 from residua.devices import describe_device
 from residua.errors import escaped
-from residua.runs.records import Count, JsonFile
+from residua.runs.records import Count, JsonFile, Positive
 
+RANKS = "the number of processes (which changes neither batches nor augmentation)"
 PACKAGES = ("residua", "torch", "numpy", "pydantic", "safetensors")
 
 
@@ -41,6 +42,8 @@ class Environment(JsonFile):
     cuda: str | None = None
     git: GitState | None = None
     seed: int | None = None
+    ranks: Positive = 1
+    """Processes that train together."""
     from_step: Count = 0
     """The step from which on the training ran here."""
 
@@ -85,12 +88,13 @@ def environment_changes(before: Environment, now: Environment) -> list[str]:
         "torch": (before.packages.get("torch"), now.packages.get("torch")),
         "processor": (before.processor, now.processor),
         "device": (before.device, now.device),
+        RANKS: (before.ranks, now.ranks),
     }
     return [f"{name} is {new}, was {old}" for name, (old, new) in compared.items() if old != new]
 
 
-def collect_environment(device: torch.device, seed: int) -> RunEnvironment:
-    """Versions, hardware, git state and seed of this process."""
+def collect_environment(device: torch.device, seed: int, ranks: int = 1) -> RunEnvironment:
+    """Versions, hardware, git state and seed of this process, one of several ranks."""
     return RunEnvironment(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         command=tuple(map(escaped, (Path(sys.argv[0]).name, *sys.argv[1:]))),
@@ -104,6 +108,7 @@ def collect_environment(device: torch.device, seed: int) -> RunEnvironment:
         cuda=torch.version.cuda,
         git=_git_state(),
         seed=seed,
+        ranks=ranks,
     )
 
 

@@ -88,8 +88,11 @@ class Run:
         return cls(path)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, patience: float = 0.0) -> Iterator[None]:
         """Keep every other process from training here until this process ends.
+
+        Args:
+            patience: seconds to wait for a process that holds the lock.
 
         Raises:
             UserError: another process holds the lock, or a file of the run cannot be written
@@ -97,7 +100,7 @@ class Run:
             OSError: another file cannot be read or written, such as one of the data set.
         """
         try:
-            with exclusive_lock(self.path):
+            with exclusive_lock(self.path, patience):
                 yield
         except OSError as error:
             # An error without a name is of an open file: those that stay open are the run's.

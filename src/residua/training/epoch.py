@@ -71,7 +71,7 @@ def training_record(session: TrainingSession, state: TrainingState, epoch: int) 
         Diverged: a loss, a gradient or a weight is not finite.
     """
     steps = session.sampler.steps_per_epoch
-    totals = state.metrics.read(session.world)
+    totals = state.metrics.read()
     check_finite(state, epoch)
     check_weights_finite(state, epoch)
     taken = max(1, steps - state.skipped_steps)
@@ -113,7 +113,7 @@ def _evaluated(
         evaluation = session.evaluate(state, session.selection_split, check_stop)
         check_evaluation_finite(evaluation.loss, split, record.epoch)
         seconds = time.perf_counter() - started
-        if evaluation.accuracy > best_before:
+        if evaluation.accuracy > best_before and session.world.is_writer:
             save_model(run, state.network, model_info(session, record, {split: evaluation.metrics}))
     cache.by_epoch[record.epoch] = evaluation
     reached_before = any(earlier.target_reached for earlier in state.history)

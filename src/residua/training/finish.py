@@ -1,5 +1,6 @@
 """The end of a training: the last and the best epoch's figures, the models, the result."""
 
+import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from residua.runs.model_file import Which, copy_last_model, load_model, save_mod
 from residua.runs.records import EpochRecord, FinalFigures, Metrics, Result
 from residua.runs.run import Run
 from residua.training.epoch import EvaluationCache, best_epoch, model_info
-from residua.training.recovery import load_checkpoint
+from residua.training.recovery import load_checkpoint, share_state
 from residua.training.session import TrainingSession
 from residua.training.state import TrainingState
 
@@ -43,17 +44,20 @@ def finish_training(
         EvaluationInterrupted: a stop was requested; resumption evaluates again.
     """
     history = list(state.history)  # Loading the best checkpoint takes its shorter history.
+    world = session.world
     final = _evaluate_last_and_best(run, session, state, cache, check_stop)
-    predictions = Predictions.of(
-        session.selection_split,
-        final.last.predicted,
-        final.best.predicted,
-        final.best.confidence,
-        session.selection_split_name,
-    )
-    save_predictions(run, predictions)
-    result = _result(run, session, history, final)
-    run.write_json("result.json", result)
+    changes = world.from_writer(lambda: json.dumps(run.environment.changes))
+    result = _result(session, history, final, tuple(json.loads(changes)))
+    if world.is_writer:
+        predictions = Predictions.of(
+            session.selection_split,
+            final.last.predicted,
+            final.best.predicted,
+            final.best.confidence,
+            session.selection_split_name,
+        )
+        save_predictions(run, predictions)
+        run.write_json("result.json", result)
     return result
 
 
@@ -67,7 +71,8 @@ def _evaluate_last_and_best(
     """Evaluate both epochs, and make sure that the saved models are theirs."""
     known, split = cache.by_epoch, session.selection_split_name
     last, best = state.history[-1].epoch, best_epoch(session, state)
-    model_saved = _best_model_is_saved(run, best)
+    writer = session.world.is_writer
+    model_saved = not session.world.any(writer and not _best_model_is_saved(run, best))
     of_last = known.get(last) or _evaluate(session, state, check_stop)
     of_best: Evaluation | None = of_last
     if best != last:
@@ -76,16 +81,21 @@ def _evaluate_last_and_best(
             run, session, state, best, check_stop
         )
     if of_best is None:
-        copy_last_model(run)
+        if writer:
+            copy_last_model(run)
         return FinalEvaluations(of_last, of_last, last, lost_epoch=best)
     if not model_saved:
         _save_model(run, session, state, of_best.metrics, "best")
-    update_model(run, {split: of_best.metrics}, is_last=best == last)
+    if writer:
+        update_model(run, {split: of_best.metrics}, is_last=best == last)
     return FinalEvaluations(of_last, of_best, best, lost_epoch=None)
 
 
 def _result(
-    run: Run, session: TrainingSession, history: Sequence[EpochRecord], final: FinalEvaluations
+    session: TrainingSession,
+    history: Sequence[EpochRecord],
+    final: FinalEvaluations,
+    environment_changes: tuple[str, ...],
 ) -> Result:
     recipe, last, split = session.recipe, history[-1], session.selection_split_name
     flops = [record.flops for record in history if record.flops is not None]
@@ -99,7 +109,7 @@ def _result(
         evaluations=sum(record.evaluation is not None for record in history),
         tta=recipe.tta,
         rollbacks=last.rollbacks,
-        environment_changes=run.environment.changes,
+        environment_changes=environment_changes,
         lost_best_epoch=final.lost_epoch,
         last=FinalFigures.of(last.epoch, split, final.last.metrics),
         best=FinalFigures.of(final.best_epoch, split, final.best.metrics),
@@ -120,14 +130,23 @@ def _evaluate_best(
     run: Run, session: TrainingSession, state: TrainingState, epoch: int, check_stop: StopCheck
 ) -> Evaluation | None:
     """Evaluate the best epoch's checkpoint; None, with a warning, where it is damaged."""
+    world = session.world
+    if world.any(world.is_writer and not _load_best(run, state, epoch)):
+        return None
+    share_state(state, world)
+    return _evaluate(session, state, check_stop)
+
+
+def _load_best(run: Run, state: TrainingState, epoch: int) -> bool:
+    """Load the best epoch's checkpoint; False, with a warning, where it is damaged."""
     try:
         load_checkpoint(state, run.best_checkpoint)
         if len(state.history) != epoch:
             raise CorruptCheckpoint(f"{run.best_checkpoint} is of epoch {len(state.history)}")
     except CorruptCheckpoint as error:
         warnings.warn(f"{error}; the last epoch stands in for the best, {epoch}", stacklevel=2)
-        return None
-    return _evaluate(session, state, check_stop)
+        return False
+    return True
 
 
 def _best_model_is_saved(run: Run, best: int) -> bool:
@@ -152,4 +171,5 @@ def _save_model(
     """Save the network as it is evaluated, at the end of an epoch."""
     info = model_info(session, state.history[-1], {session.selection_split_name: metrics})
     with session.evaluated_weights(state, never_stop):
-        save_model(run, state.network, info, which)
+        if session.world.is_writer:
+            save_model(run, state.network, info, which)

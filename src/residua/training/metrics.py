@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from residua.training.distributed import World
-
 FIXED = 5
 """Entries of `EpochMetrics.totals` before those of the layer groups."""
 
@@ -29,6 +27,8 @@ class EpochTotals:
 
 class EpochMetrics:
     """Sums over the steps of an epoch; adding a step does not wait for the device.
+
+    Every rank has the sums over all ranks: the figures of a step are reduced before they are added.
 
     Args:
         groups: names of the layer groups whose gradient norms are summed.
@@ -63,13 +63,9 @@ class EpochMetrics:
         """Start a new epoch."""
         self.totals.zero_()
 
-    def read(self, world: World) -> EpochTotals:
-        """The sums so far, over all ranks; waits for the device.
-
-        Gradient norms are those of the reduced gradients, so every rank has the same.
-        """
-        loss, correct, images = world.all_reduce(self.totals[:3].clone()).tolist()
-        grad_norm, last_loss, *norms = self.totals[3:].tolist()
+    def read(self) -> EpochTotals:
+        """The sums so far; waits for the device."""
+        loss, correct, images, grad_norm, last_loss, *norms = self.totals.tolist()
         group_norms = dict(zip(self.groups, norms, strict=True))
         return EpochTotals(loss, correct, images, grad_norm, last_loss, group_norms)
 

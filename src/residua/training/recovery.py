@@ -1,5 +1,6 @@
 """Divergence: noticing it, and rolling back to a sound checkpoint."""
 
+import json
 import math
 import warnings
 from collections.abc import Sequence
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import torch
 
+from residua.distributed import World
 from residua.errors import UserError
 from residua.runs.checkpoint import Checkpoint, CorruptCheckpoint
+from residua.runs.records import CheckpointMetadata, parse_json
 from residua.runs.run import Run
 from residua.training.session import TrainingSession
 from residua.training.state import TrainingState
@@ -103,6 +106,36 @@ def roll_back(run: Run, session: TrainingSession, state: TrainingState, cause: D
             f"{cause}{after}: lower --optimizer.lr, set --max-grad-norm, or use "
             "--on-divergence.kind roll_back; the last checkpoint is kept"
         ) from None
-    restore_latest(state, run.epoch_checkpoints)
-    state.rollbacks = rollbacks + 1
-    run.rewrite_log(state.history)
+    with session.world.same_outcome():
+        if session.world.is_writer:
+            restore_latest(state, run.epoch_checkpoints)
+            state.rollbacks = rollbacks + 1
+            run.rewrite_log(state.history)
+    share_state(state, session.world)
+
+
+def share_state(state: TrainingState, world: World) -> None:
+    """Give every rank the writer's state, bit for bit."""
+    if world.size == 1:
+        return
+    own = state.to_checkpoint()
+    header = world.from_writer(lambda: _describe(own))
+    if world.is_writer:
+        world.broadcast([own.tensors[name] for name in sorted(own.tensors)])
+        return
+    tree = json.loads(header)
+    tensors = {
+        name: torch.empty(shape, dtype=getattr(torch, dtype))
+        for name, (shape, dtype) in sorted(tree["tensors"].items())
+    }
+    world.broadcast(list(tensors.values()))
+    state.load(Checkpoint(tensors, parse_json(CheckpointMetadata, tree["metadata"])))
+
+
+def _describe(checkpoint: Checkpoint) -> str:
+    """A checkpoint's metadata, and the shapes and types of its tensors, as JSON."""
+    tensors = {
+        name: (tuple(value.shape), str(value.dtype).removeprefix("torch."))
+        for name, value in checkpoint.tensors.items()
+    }
+    return json.dumps({"metadata": checkpoint.metadata.to_json_text(), "tensors": tensors})

@@ -1,7 +1,7 @@
 """What stays the same while a network trains: recipe, data, sampler, augmentation, device."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -19,6 +19,7 @@ from residua.devices import (
     set_deterministic,
     set_tf32,
 )
+from residua.distributed import Share, World, current_world, rank_device
 from residua.errors import UserError
 from residua.inference.evaluation import (
     AMP_DTYPES,
@@ -42,9 +43,9 @@ from residua.runs.records import DataFingerprint, InitRecord, SelectionSplit, Sp
 from residua.schedules import TrainingProgress, bounds, value_at
 from residua.seeding import derive_seed
 from residua.training.compile import compile_network
-from residua.training.distributed import World
 from residua.training.initialization import TrainedSource, read_source
 from residua.training.metrics import EpochMetrics
+from residua.training.reducer import Reducer
 from residua.training.state import TrainingState
 
 
@@ -131,7 +132,7 @@ class TrainingSession:
         return None if size is None else round(value_at(size, progress))
 
     def indices(self, step: int) -> Tensor:
-        """The indices (n,) int64, on the device, of the training images of a step."""
+        """The indices (n,) int64, on the device, of the training images of a step, of all ranks."""
         batch = self.sampler[step]
         if self.device.type == "cuda":
             # Only from pinned memory does a copy not wait for all that the device has yet to do.
@@ -143,10 +144,9 @@ class TrainingSession:
     ) -> BatchRandom:
         """The random numbers for augmenting a batch at this step, or for another purpose.
 
-        Every rank but the first draws numbers of its own.
+        Every rank draws those of the whole batch.
         """
-        rank = (self.world.rank,) if self.world.rank else ()
-        seed = derive_seed(self.recipe.seed, *(purpose or ("augment", state.step)), *rank)
+        seed = derive_seed(self.recipe.seed, *(purpose or ("augment", state.step)))
         generator = torch.Generator(self.device)
         generator.manual_seed(seed)
         height, width = self.splits.train.images.shape[-2:]
@@ -154,15 +154,40 @@ class TrainingSession:
             generator, indices, height, width, self.progress(state), self.splits.train.channels
         )
 
-    def make_batch(self, random: BatchRandom) -> tuple[Tensor, Tensor]:
+    def shares(self, count: int) -> list[Share]:
+        """The share of this rank in each chunk of a batch whose gradients are accumulated."""
+        size = -(-count // self.recipe.gradient_accumulation)
+        return [self.world.share(min(size, count - at), at) for at in range(0, count, size)]
+
+    def positions(self, shares: Sequence[Share]) -> Tensor:
+        """(n,) int64, on the device: the positions of these shares' images in their batch."""
+        return torch.cat([share.positions(self.device) for share in shares])
+
+    def make_batch(
+        self, random: BatchRandom, shares: Sequence[Share] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Augmented training images and their targets, as the network and the loss take them.
+
+        Args:
+            random: the source of randomness of the whole batch.
+            shares: the part of the batch that this rank needs; left out: all of it.
 
         Returns:
             images (N, C, H, W) float32, normalized; targets (N, classes) float32.
         """
         train, indices = self.splits.train, random.indices
-        size = self.image_size_at(random.progress)
-        images, targets = self.pipeline(train.images[indices], train.labels[indices], random, size)
+        params = self.pipeline.sample(random, self.image_size_at(random.progress))
+        selected: Tensor | slice = slice(None)
+        if shares is not None and self.world.size > 1:
+            positions = self.positions(shares)
+            # Partners for mixing double the images that a share needs.
+            if 0 < len(positions) << len(params.mixing) < len(indices):
+                rows, params = params.part(positions)
+                indices = indices[rows]
+            else:
+                selected = positions
+        images, targets = self.pipeline.apply(train.images[indices], train.labels[indices], params)
+        images, targets = images[selected], targets[selected]
         return images.contiguous(memory_format=self.memory_format), targets
 
     def forward_amp(self, state: TrainingState, images: Tensor) -> Tensor:
@@ -187,7 +212,11 @@ class TrainingSession:
                     lambda images: self.forward_amp(state, images),
                     batches,
                     self.progress(state),
+                    self.sampler.batch_size,
                 )
+                if average.reestimates_bn(self.progress(state)):
+                    share = self.world.share(self.sampler.batch_size)
+                    state.reducer.average_statistics(len(share) / share.count)
             with eval_mode(state.network):
                 yield
 
@@ -207,6 +236,7 @@ class TrainingSession:
             self.recipe.tta,
             self.memory_format,
             check_stop,
+            self.world,
         )
 
     def augmentation_samples(self, state: TrainingState) -> Samples:
@@ -226,7 +256,8 @@ class TrainingSession:
         for step in range(self.sampler.length // self.sampler.batch_size):
             check_stop()
             indices = self.indices(step)
-            yield self.make_batch(self.batch_random(indices, state, "statistics", step))[0]
+            random = self.batch_random(indices, state, "statistics", step)
+            yield self.make_batch(random, [self.world.share(len(indices))])[0]
 
 
 def build_training(recipe: Recipe) -> tuple[TrainingSession, TrainingState]:
@@ -238,9 +269,11 @@ def build_training(recipe: Recipe) -> tuple[TrainingSession, TrainingState]:
     Raises:
         UserError: as `build_session`, `build_state` and `read_source`.
     """
-    source = None if recipe.init is None else read_source(recipe.init)
-    session = build_session(recipe if source is None else source.prepare(recipe))
-    state = build_state(session, source)
+    world = current_world()
+    with world.same_outcome():
+        source = None if recipe.init is None else read_source(recipe.init)
+        session = build_session(recipe if source is None else source.prepare(recipe), world)
+        state = build_state(session, source)
     if source is not None:
         session = replace(session, init=source.record(session.recipe, session.splits.train.classes))
     return session, state
@@ -253,7 +286,7 @@ def build_session(recipe: Recipe, world: World | None = None) -> TrainingSession
         UserError: missing data, an unknown device, images that do not fit the recipe.
     """
     world = world or World()
-    device = select_device(recipe.device)
+    device = rank_device(select_device(recipe.device), world)
     if recipe.precision == "auto":
         recipe = recipe.replace(precision=fastest_precision(device))
     set_deterministic(recipe.deterministic)
@@ -264,15 +297,10 @@ def build_session(recipe: Recipe, world: World | None = None) -> TrainingSession
     splits = recipe.data.load(recipe.seed)
     train = splits.train
     recipe, notes = fit_batch_size(recipe, len(train))
-    sampler = BatchSampler(
-        len(train),
-        recipe.batch_size,
-        recipe.seed,
-        recipe.drop_last,
-        world.rank,
-        world.size,
-        labels=train.labels if recipe.sampler == "balanced" else None,
-    )
+    if recipe.batch_size < world.size:
+        raise UserError(f"batch of {recipe.batch_size} is too small for {world.size} processes")
+    balanced = train.labels if recipe.sampler == "balanced" else None
+    sampler = BatchSampler(len(train), recipe.batch_size, recipe.seed, recipe.drop_last, balanced)
     stats = recipe.normalization or channel_stats(train)
     if len(stats.mean) != train.channels:
         raise UserError(
@@ -339,7 +367,7 @@ def build_state(session: TrainingSession, source: TrainedSource | None = None) -
     if source is not None:
         source.copy_to(network, session.splits.train.classes)
     body_lr_scale = 1.0 if recipe.init is None else recipe.init.body_lr_scale
-    sizes = {EVAL_BATCH_SIZE, *_chunk_sizes(recipe)}
+    sizes = {EVAL_BATCH_SIZE, *map(len, session.shares(recipe.batch_size))}
     return TrainingState(
         recipe,
         network,
@@ -349,6 +377,7 @@ def build_state(session: TrainingSession, source: TrainedSource | None = None) -
         torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16"),
         EpochMetrics(list(network.layer_groups()), device),
         network.layer_groups(),
+        Reducer(network, session.world),
     )
 
 
@@ -368,9 +397,3 @@ def build_network(session: TrainingSession) -> ResidualNetwork:
     init_whitening(network, train.images, session.pipeline.normalize)
     network.to(memory_format=session.memory_format)  # type: ignore[call-overload]
     return network.to(session.device)
-
-
-def _chunk_sizes(recipe: Recipe) -> set[int]:
-    """How many images of a whole batch go through the network at once."""
-    chunks = torch.empty(recipe.batch_size).chunk(recipe.gradient_accumulation)
-    return {len(chunk) for chunk in chunks}

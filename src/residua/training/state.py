@@ -14,6 +14,7 @@ from residua.recipes.recipe import Recipe
 from residua.runs.checkpoint import Checkpoint, first_mismatch
 from residua.runs.records import CheckpointMetadata, EpochRecord
 from residua.training.metrics import EpochMetrics
+from residua.training.reducer import Reducer
 
 FREE_FIELDS: dict[str, bool | set[str]] = {
     "name": True,
@@ -53,6 +54,7 @@ class TrainingState:
     """Of the running epoch."""
     layer_groups: dict[str, list[nn.Parameter]]
     """The parameters that are trained at some time, by layer group."""
+    reducer: Reducer
     step: int = 0
     seconds: float = 0.0
     """Of training in the running epoch."""
