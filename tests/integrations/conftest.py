@@ -20,6 +20,7 @@ RECIPE = {
     "batch_size": 64,
     "keep_checkpoints": 2,
     "device": "cpu",
+    "precision": "float32",
 }
 
 
