@@ -16,7 +16,7 @@ from residua.recipes import built_in
 from residua.recipes.recipe import Recipe
 from residua.reports import published
 from residua.reports.comparison.groups import Group
-from residua.reports.comparison.tables import BEST_ACCURACY, LAST_ACCURACY
+from residua.reports.comparison.tables import accuracy_measures
 from residua.reports.kit.formatting import MISSING, mean_std
 from residua.reports.kit.tables import Table, markdown_table
 from residua.reports.run_data import RunData
@@ -108,10 +108,11 @@ def table_row(runs: Sequence[RecordedRun]) -> list[str]:
     last, best = current_accuracy(run), MISSING
     if run.finished:
         tta = "" if run.recipe.tta == "none" else f" (tta: {run.recipe.tta})"
-        last, best = (
+        accuracies = [
             mean_std(measure.values(group), measure.digits) + tta
-            for measure in (LAST_ACCURACY, BEST_ACCURACY)
-        )
+            for measure in accuracy_measures([group])
+        ]
+        last, best = accuracies[0], accuracies[-1]
     usual = built_in.built_in(run.recipe.name).precision
     precision = "" if run.recipe.precision == usual else f" in {run.recipe.precision}"
     return [
