@@ -185,9 +185,10 @@ def _results(run: RunData) -> str:
     ]
     for row in rows:
         images = "" if row.metrics.images is None else f"{row.metrics.images:,}"
+        top5 = f"{row.metrics.top5:.2f} %" if run.fingerprint.has_top5 else "–"
         lines.append(
             f"| {row.which} ({row.epoch}) | {row.split} | {images} | {row.metrics.accuracy:.2f} % "
-            f"| {row.metrics.top5:.2f} % | {row.metrics.loss:.4f} | 1 |"
+            f"| {top5} | {row.metrics.loss:.4f} | 1 |"
         )
     lines += ["", *_remarks(run), ""]
     return "\n".join(lines)
