@@ -15,7 +15,14 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from residua import Run
-from residua.reports.kit.charts import STYLE, Series, add_legend, draw_series, set_value_axis, svg
+from residua.reports.kit.charts import (
+    Series,
+    add_legend,
+    chart_style,
+    draw_series,
+    set_value_axis,
+    svg,
+)
 from residua.reports.kit.formatting import MISSING
 from residua.reports.kit.tables import Table, markdown_table
 from residua.runs.records import EpochRecord
@@ -66,7 +73,7 @@ def chart(points: Sequence[Point], split: str) -> bytes:
         Series("train", "train", [(each.minutes, each.train_accuracy) for each in points]),
         Series(split, "test", evaluated),
     ]
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(chart_style()):
         figure = Figure(figsize=(6.4, 3.2), layout="constrained")
         axes = figure.add_subplot()
         axes.set_title("Accuracy in %")

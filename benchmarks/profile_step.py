@@ -21,6 +21,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from residua.augment import BatchRandom, Pipeline
+from residua.augment.pipeline import BatchParams
 from residua.devices import select_device
 from residua.recipes.recipe import Recipe
 from residua.runs.environment import collect_environment
@@ -50,12 +51,15 @@ REST = "rest"
 class ProfiledPipeline(Pipeline):
     """A pipeline whose work has a name in the profile."""
 
-    def __call__(
-        self, images: Tensor, labels: Tensor, draw: BatchRandom, size: int | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def sample(self, random: BatchRandom, size: int | None = None) -> BatchParams:
+        """Sample the parameters of a batch."""
+        with record_function("augmentation"):
+            return super().sample(random, size)
+
+    def apply(self, images: Tensor, labels: Tensor, params: BatchParams) -> tuple[Tensor, Tensor]:
         """Augment a batch."""
         with record_function("augmentation"):
-            return super().__call__(images, labels, draw, size)
+            return super().apply(images, labels, params)
 
 
 def part(event: Any) -> str:

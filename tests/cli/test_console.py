@@ -314,7 +314,7 @@ def test_reading_of_files_is_shown_in_a_terminal(monkeypatch: pytest.MonkeyPatch
 
 def test_notes_on_the_data_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressDisplay() as display:
-        run = SimpleNamespace(path="run")
+        run = SimpleNamespace(path="run", init=None)
         display(Started(run, Recipe(), "cpu", 100, 2, 0, notes=("There is [no] split.",)))  # type: ignore[arg-type]
     assert "There is [no] split." in capsys.readouterr().out
 

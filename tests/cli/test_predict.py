@@ -68,7 +68,7 @@ def test_a_folder_gets_a_line_a_picture_and_broken_ones_are_named(
     assert any(line.startswith("pictures/n l.png ") for line in lines)
     assert captured.err.splitlines() == [
         "residua: pictures/broken.png: not an image",
-        "residua: pictures/empty.jpg: not an image",
+        "residua: pictures/empty.jpg: the file is empty",
         "residua: 2 of 10 pictures cannot be read",
     ]
 

@@ -336,7 +336,7 @@ def test_time_of_a_stopped_epoch_is_kept(
     ("changes", "message"),
     [
         ({"seed": 1}, "seed is 1, was 0"),
-        ({"optimizer.lr": 0.5}, "optimizer is"),
+        ({"optimizer.lr": 0.5}, "optimizer.lr is 0.5"),
         ({"batch_size": 32}, "batch_size is 32, was 64"),
         ({"augmentation": ()}, "augmentation is"),
         ({"epochs": 9}, "epochs is 9, was 3"),
@@ -463,12 +463,12 @@ def test_tta_averages_logits(tiny: Tiny, tta: str) -> None:
     assert torch.equal(evaluation.predicted, logits.argmax(1))
 
 
-def test_batch_larger_than_the_data_set_is_refused_before_anything_is_written(
-    tiny: Tiny, tmp_path: Path
-) -> None:
-    with pytest.raises(UserError, match=r"larger than the training set.*--batch-size"):
-        list(train(tiny(batch_size=500), tmp_path / "run"))
-    assert not (tmp_path / "run").exists()
+def test_batch_larger_than_the_data_set_is_replaced_and_said(tiny: Tiny, tmp_path: Path) -> None:
+    started, *_ = train(tiny(batch_size=500, epochs=1), tmp_path / "run")
+    assert isinstance(started, Started)
+    expected = "batch_size 500 is larger than the training set of 200 images: 32 is used instead."
+    assert started.notes == (expected,)
+    assert Run.open(tmp_path / "run").recipe.batch_size == 32
 
 
 @pytest.mark.cifar100
