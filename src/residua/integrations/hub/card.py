@@ -93,13 +93,11 @@ def measured(run: RunData) -> Iterator[Figures]:
     if (result := run.result) is not None:
         test = run.fingerprint.splits.get("test")
         for which, at in (("last", result.last), ("best", result.best)):
-            metrics = Metrics(
-                loss=at.test_loss,
-                accuracy=at.test_accuracy,
-                top5=at.test_top5,
-                images=test.images if test else None,
-            )
-            yield Figures(which, at.epoch, "test", metrics)
+            metrics = at.metrics("test")
+            # A training with a holdout does not look at the test set.
+            if metrics is not None:
+                images = metrics.images or (test.images if test else None)
+                yield Figures(which, at.epoch, "test", metrics.replace(images=images))
         if run.selection_split == "test":
             return
     for which, epoch in (("last", run.last_evaluated), ("best", run.best)):
