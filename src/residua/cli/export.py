@@ -65,9 +65,11 @@ def export(
         raise UserError(
             "--tta needs --to onnx or torch: a .safetensors file takes any when it is used"
         )
+    path = None if output is None else _checked(output, to)
     onnx_files = import_module("residua.integrations.onnx_files") if to == "onnx" else None
     classifier = load(model, device="cpu")
-    path = _checked(output or Path(f"{classifier.recipe.name}{exports.SUFFIXES[to]}"), to)
+    if path is None:
+        path = _checked(Path(f"{classifier.recipe.name}{exports.SUFFIXES[to]}"), to)
     source = Path(model)
     images = exports.real_images(classifier, source if source.is_dir() else None)
     if to == "safetensors":
