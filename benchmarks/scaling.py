@@ -92,7 +92,7 @@ def byte_table(recipes: dict[str, Recipe]) -> Table:
         parameters = sum(weight.numel() for weight in network.parameters())
         rows.append(
             [
-                f"`{name}`",
+                name,
                 f"{parameters:,}",
                 f"{gradients / 1e6:.2f}",
                 str(len(reducer._buckets)),
@@ -136,7 +136,7 @@ def scaling_table(
         buckets = [bucket.nbytes for bucket in reducer_of(recipe)[0]._buckets]
         batch = recipe.batch_size
         alone = seconds(name, recipe, batch)
-        row = [f"`{name}`", str(batch), f"{1000 * alone:,.1f}"]
+        row = [name, str(batch), f"{1000 * alone:,.1f}"]
         for ranks in RANKS:
             together = step_seconds(seconds(name, recipe, batch / ranks), buckets, ranks, link)
             row.append(f"{alone / together:.1f}" if batch >= ranks else "-")
@@ -160,7 +160,7 @@ def measured_table(record: Any) -> Table:
         low, median, high = min(ratio), statistics.median(ratio), max(ratio)
         rows.append(
             [
-                f"`{name}`",
+                name,
                 str(result["batch_size"]),
                 f"{median:.2f} ({low:.2f} to {high:.2f})",
                 f"{1000 * exchange:.1f}",
