@@ -14,6 +14,7 @@ from PIL import Image
 import residua
 from residua import UserError
 from residua.cli import main
+from residua.cli.train import _existing
 from residua.recipes.recipe import Recipe
 from residua.reports.run_data import RunData
 from residua.runs.run import Run
@@ -189,3 +190,25 @@ def test_single_test_picture_is_no_measurement(pictures: Path, tiny: Tiny, tmp_p
     run = residua.fit(recipe(tiny, tmp_path / "t.csv", epochs=1), tmp_path / "run")
     (caution,) = run.data.cautions
     assert "a single image" in caution
+
+
+def test_a_restarted_command_knows_its_run_of_a_relative_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run keeps the absolute path, and the batch that fits."""
+    for name, color in (("cat", 200), ("dog", 40)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(8):
+            image = Image.new("RGB", (16, 16), (color, number, 0))
+            image.save(tmp_path / "pictures" / name / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    words = ["--data.kind", "folder", "--data.path", "pictures", "--data.size", "16"]
+    recipe = residua.resolve("quickstart", [*words, "--epochs", "1", "--precision", "auto"])
+    run = residua.fit(recipe, "run")
+    assert run.recipe.batch_size < recipe.batch_size
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job")
+    assert _existing(run.path, recipe) == str(run.path)
+    with pytest.raises(UserError, match="another recipe"):
+        _existing(run.path, recipe.replace(seed=1))
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    assert _existing(run.path, recipe) == ""

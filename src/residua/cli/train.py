@@ -134,11 +134,13 @@ def _existing(path: Path, recipe: "Recipe") -> str:
     again = "TORCHELASTIC_RUN_ID" in os.environ or restarts != "0"
     if not again or not (path / "recipe.json").exists():
         return ""
-    before = Run.open(path).recipe
+    before, recipe = Run.open(path).recipe, recipe.replace(data=recipe.data.resolved())
     # A run keeps what was chosen at its start, and how it was extended.
     chosen = {"precision"} if recipe.precision == "auto" else set[str]()
     chosen |= {"init", "normalization"} if recipe.init else set()
     chosen |= {"epochs", "extensions"} if before.extensions else set()
+    smaller = before.batch_size < recipe.batch_size
+    chosen |= {"batch_size", "gradient_accumulation"} if smaller else set()
     fields = recipe.__class__.model_fields.keys() - chosen
     if any(getattr(before, name) != getattr(recipe, name) for name in fields):
         raise UserError(f"{path} is a run of another recipe: `residua resume`, or another --dir")
