@@ -178,7 +178,7 @@ def print_tables() -> None:
     print(f"{markdown_table(byte_table(recipes))}\n")
     print(f"Processors, 10 Gbit/s (computed):\n\n{markdown_table(cpus)}\n")
     print(f"GPUs, 200 Gbit/s (computed):\n\n{markdown_table(gpus)}\n")
-    for path in sorted((RECORDS / "bench").glob("ranks-*.json")):
+    for path in sorted(RECORDS.glob("*-ranks/*.json")):
         print(f"{path.name}:\n\n{markdown_table(measured_table(json.loads(path.read_text())))}\n")
 
 
